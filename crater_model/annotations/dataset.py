@@ -1,0 +1,229 @@
+"""A labelled data set on disk: `images/` and `annotations.json` in COCO instances form.
+
+This is the one form that the rest of the package works on. Beside COCO's own keys an
+image may say `scene` (the source scene it was cut from; its own file name otherwise),
+`split` (train, validation or test), `offset` ([x, y] of its corner in the scene, scene
+px) and `scale` (its px per scene px), so that a point of a chip lies at
+`offset + point / scale` in the scene.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from crater_model.annotations.pixels import decode_image, encode_png, read_file
+from crater_model.errors import CraterError, DataError
+from crater_model.files import make_folder, whole_folder
+
+ANNOTATIONS = "annotations.json"
+IMAGES = "images"
+SPLITS = ("train", "validation", "test")
+# Written coordinates keep a thousandth of a pixel.
+DECIMALS = 3
+
+
+@dataclass(frozen=True, eq=False)
+class Instance:
+    """One labelled object, usually a crater.
+
+    Attributes:
+      id: COCO annotation id.
+      class_id: id in the data set's label map, from 1.
+      rings: outlines, float64 [n, 2] each, x and y in px, not closed; the object is
+        their union (one ring, unless something covers its middle).
+      area: px^2 inside the outlines.
+      crowd: a group marked as one (COCO's `iscrowd`).
+    """
+
+    id: int
+    class_id: int
+    rings: tuple[np.ndarray, ...]
+    area: float
+    crowd: bool = False
+
+    @functools.cached_property
+    def box(self) -> tuple[float, float, float, float]:
+        """ymin, xmin, ymax, xmax in px."""
+        points = self.rings[0] if len(self.rings) == 1 else np.concatenate(self.rings)
+        (xmin, ymin), (xmax, ymax) = points.min(axis=0), points.max(axis=0)
+        return float(ymin), float(xmin), float(ymax), float(xmax)
+
+    @property
+    def diameter(self) -> float:
+        """Diameter in px of the circle with the same area."""
+        return 2.0 * float(np.sqrt(self.area / np.pi))
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """One image of the data set with its labels: a whole scene or a chip of one.
+
+    Attributes:
+      id: COCO image id, a whole number from 0.
+      file_name: path below `images/`.
+      width, height: px.
+      instances: its labels; any number, none included.
+      scene: name of the source scene; chips of one scene share it. Empty: file_name.
+      split: "train", "validation", "test", or None where nobody has decided.
+      offset: x, y of the image's corner in the source scene, in the scene's px.
+      scale: px of this image per px of the source scene.
+    """
+
+    id: int
+    file_name: str
+    width: int
+    height: int
+    instances: tuple[Instance, ...] = ()
+    scene: str = ""
+    split: str | None = None
+    offset: tuple[float, float] = (0.0, 0.0)
+    scale: float = 1.0
+
+    def __post_init__(self):
+        if not self.scene:
+            object.__setattr__(self, "scene", self.file_name)
+
+    def to_scene(self, points: np.ndarray) -> np.ndarray:
+        """Points [n, 2] (x, y) in this image's px, given in the source scene's px."""
+        return np.asarray(points, np.float64) / self.scale + np.asarray(self.offset)
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """A data set that has been read; the images stay on disk until asked for.
+
+    Attributes:
+      root: the folder.
+      label_map: class id (1..C) -> name.
+      scenes: every image, in the file's order.
+    """
+
+    root: Path
+    label_map: dict[int, str]
+    scenes: tuple[Scene, ...]
+
+    def image_path(self, scene: Scene) -> Path:
+        return self.root / IMAGES / scene.file_name
+
+    def read_image(self, scene: Scene) -> np.ndarray:
+        """The image, uint8 [height, width] (grey) or [height, width, 3] (RGB).
+
+        Raises:
+          DataError: the file is missing, cut short, not 8-bit or of another size.
+        """
+        path = self.image_path(scene)
+        image = decode_image(read_file(path), path)
+        if image.shape[:2] != (scene.height, scene.width):
+            raise DataError(size_problem(path, scene, image.shape[1], image.shape[0]))
+        return image
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """"sha256:..." over annotations.json and every image's name and bytes."""
+        total = hashlib.sha256((self.root / ANNOTATIONS).read_bytes())
+        for scene in sorted(self.scenes, key=lambda s: s.file_name):
+            total.update(scene.file_name.encode() + b"\0")
+            total.update(hashlib.sha256(read_file(self.image_path(scene))).digest())
+        return f"sha256:{total.hexdigest()}"
+
+
+def load_dataset(folder: str | Path) -> Dataset:
+    """Reads a data set and checks everything that needs no decoding of pixels.
+
+    Raises:
+      DataError: names the first problem and says how many more there are
+        (`validate.check_dataset` lists them all).
+    """
+    from crater_model.annotations.coco import parse
+
+    parsed = parse(folder)
+    if parsed.problems:
+        more = len(parsed.problems) - 1
+        raise DataError(parsed.problems[0] + (f" (and {more} more)" if more else ""))
+    return parsed.dataset
+
+
+def save_dataset(folder: str | Path, images: Iterable[tuple[Scene, bytes | np.ndarray]],
+                 label_map: dict[int, str], info: dict | None = None) -> Path:
+    """Writes a data set whole or not at all, replacing an older data set at `folder`.
+
+    Args:
+      folder: where; a folder that holds something other than a data set is refused.
+      images: each scene with its file's bytes (written as they are) or its pixels
+        (uint8 [h, w] or [h, w, 3], written as PNG). Taken one at a time, so a generator
+        of any length will do. Annotations are numbered from 1 in this order.
+      label_map: class id (1..C) -> name.
+      info: COCO's `info` object: JSON values that say where the data came from.
+
+    Raises:
+      CraterError: the folder cannot be written, or a scene's name, id or size is not
+        one that a data set can hold.
+    """
+    folder = Path(folder)
+    refuse_other_folder(folder, ANNOTATIONS, "a data set")
+    document = {
+        "info": info or {}, "images": [], "annotations": [],
+        "categories": [{"id": i, "name": name} for i, name in sorted(label_map.items())]}
+    names, ids = set(), set()
+    with whole_folder(folder) as beside:
+        make_folder(beside / IMAGES)
+        for scene, image in images:
+            if scene.file_name in names or scene.id in ids:
+                raise DataError(f"{scene.file_name}: image {scene.id} was given twice while "
+                                f"writing {folder}; give each image its own name and id")
+            names.add(scene.file_name)
+            ids.add(scene.id)
+            data = image if isinstance(image, bytes) else encode_png(image)
+            path = beside / IMAGES / scene.file_name
+            make_folder(path.parent)
+            path.write_bytes(data)
+            document["images"].append(_image_entry(scene))
+            for instance in scene.instances:
+                number = len(document["annotations"]) + 1
+                document["annotations"].append(_annotation(instance, number, scene.id))
+        (beside / ANNOTATIONS).write_text(
+            json.dumps(document, separators=(",", ":"), allow_nan=False) + "\n")
+    return folder
+
+
+def refuse_other_folder(folder: Path, holds: str, what: str) -> None:
+    """Raises CraterError if `folder` has contents but no file `holds` (so is not `what`)."""
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / holds).exists():
+        raise CraterError(f"{folder}: holds other files and no {holds}, so it is not {what} to "
+                          "replace; name a new folder")
+
+
+def size_problem(path: str | Path, scene: Scene, width: int, height: int) -> str:
+    return (f"{path}: is {width}x{height} px, but {ANNOTATIONS} says {scene.width}x{scene.height} "
+            f"for image {scene.id}; correct its width and height")
+
+
+def _image_entry(scene: Scene) -> dict:
+    entry = {"id": int(scene.id), "file_name": scene.file_name,
+             "width": int(scene.width), "height": int(scene.height)}
+    if scene.scene != scene.file_name:
+        entry["scene"] = scene.scene
+    if scene.split is not None:
+        entry["split"] = scene.split
+    if tuple(scene.offset) != (0.0, 0.0) or scene.scale != 1.0:
+        entry["offset"] = [float(v) for v in scene.offset]
+        entry["scale"] = float(scene.scale)
+    return entry
+
+
+def _annotation(instance: Instance, number: int, image_id: int) -> dict:
+    ymin, xmin, ymax, xmax = instance.box
+    bbox = [xmin, ymin, xmax - xmin, ymax - ymin]
+    return {
+        "id": number, "image_id": int(image_id), "category_id": int(instance.class_id),
+        "iscrowd": int(instance.crowd), "area": round(float(instance.area), DECIMALS),
+        "bbox": [round(v, DECIMALS) for v in bbox],
+        "segmentation": [np.round(np.asarray(ring, np.float64), DECIMALS).ravel().tolist()
+                         for ring in instance.rings]}

@@ -1,0 +1,124 @@
+"""Outlines: from COCO segmentations to clean rings, in px.
+
+Every function raises ValueError with a text that follows "annotation 7 ...".
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import shapely
+
+Rings = tuple[np.ndarray, ...]
+
+# Contours of a mask are traced on a finer grid, so that they run along the pixels'
+# edges (to 1/8 px) and not through their centres, which would lose half a pixel.
+_TRACE_FACTOR = 4
+# Below this an outline encloses nothing (px^2).
+_MIN_AREA = 1e-6
+
+
+def from_polygons(segmentation) -> Rings:
+    """COCO polygons [[x1, y1, x2, y2, ...], ...] as float64 [n, 2] rings."""
+    if not isinstance(segmentation, list) or not segmentation:
+        raise ValueError("has no outline, expected a polygon in segmentation; draw it or "
+                         "delete the annotation")
+    rings = []
+    for number, values in enumerate(segmentation, start=1):
+        name = "polygon" if len(segmentation) == 1 else f"polygon {number}"
+        try:
+            points = np.asarray(values, np.float64)
+        except (TypeError, ValueError):
+            points = None
+        if points is None or points.ndim != 1 or len(points) % 2:
+            raise ValueError(f"has a {name} that is not a list x1, y1, x2, y2, ... of numbers; "
+                             "correct it")
+        if not np.isfinite(points).all():
+            raise ValueError(f"has a {name} with a coordinate that is not finite; correct it")
+        points = points.reshape(-1, 2)
+        if len(points) > 1 and (points[0] == points[-1]).all():
+            points = points[:-1]
+        if len(points) < 3:
+            raise ValueError(f"has a {name} of {len(points)} point(s), expected at least 3; draw "
+                             "it again or delete the annotation")
+        rings.append(points)
+    return tuple(rings)
+
+
+def from_rle(segmentation: dict, width: int, height: int) -> Rings:
+    """Outer contours of a COCO run-length mask (list or string counts); holes are filled."""
+    from pycocotools import mask as coco_mask
+
+    size, counts = segmentation.get("size"), segmentation.get("counts")
+    if size != [height, width]:
+        raise ValueError(f"has a run-length mask of size {size} (height, width), expected "
+                         f"[{height}, {width}]; export it again")
+    try:
+        if isinstance(counts, list):
+            if min(counts, default=-1) < 0 or sum(counts) != width * height:
+                raise ValueError("its runs do not add up")
+            segmentation = coco_mask.frPyObjects(segmentation, height, width)
+        mask = coco_mask.decode(segmentation)
+    except Exception as error:
+        raise ValueError(f"has a run-length mask that cannot be decoded ({error}); export it "
+                         "again") from None
+    rings = from_mask(mask)
+    if not rings:
+        raise ValueError("has an empty run-length mask; delete the annotation")
+    return rings
+
+
+def from_mask(mask: np.ndarray) -> Rings:
+    """Outer contours of a binary mask [h, w], px."""
+    ys, xs = np.nonzero(mask)
+    if not len(ys):
+        return ()
+    top, left = ys.min(), xs.min()
+    part = np.asarray(mask[top:ys.max() + 1, left:xs.max() + 1] != 0, np.uint8)
+    fine = part.repeat(_TRACE_FACTOR, axis=0).repeat(_TRACE_FACTOR, axis=1)
+    contours, _ = cv2.findContours(fine, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    return tuple((contour.reshape(-1, 2) + 0.5) / _TRACE_FACTOR + (left, top)
+                 for contour in contours if len(contour) >= 3)
+
+
+def clip_rounding(rings: Rings, width: int, height: int, tolerance: float) -> tuple[Rings, bool]:
+    """Rings moved inside the image where they leave it by at most `tolerance` px.
+
+    Returns the rings and whether anything was moved.
+    """
+    points = np.concatenate(rings)
+    low, high = points.min(axis=0), points.max(axis=0)
+    outside = max(-low.min(), high[0] - width, high[1] - height)
+    if outside <= 0:
+        return rings, False
+    if outside > tolerance:
+        raise ValueError(
+            f"has an outline that leaves its image by {outside:.6g} px (x {low[0]:.6g} to "
+            f"{high[0]:.6g}, y {low[1]:.6g} to {high[1]:.6g}, image {width}x{height} px); clip or "
+            "correct it")
+    return tuple(np.clip(ring, 0, (width, height)) for ring in rings), True
+
+
+def repair(rings: Rings) -> tuple[Rings, float, bool]:
+    """Rings that do not cross themselves, the area of their union in px^2, and whether
+    anything had to be repaired."""
+    shapes = [shapely.Polygon(ring) for ring in rings]
+    valid = all(shape.is_valid for shape in shapes)
+    if valid and len(rings) == 1:
+        area = shapes[0].area
+    else:
+        shape = shapely.union_all([shapely.make_valid(s) for s in shapes])
+        area = shape.area
+        if not valid:
+            rings = from_shape(shape)
+    if area < _MIN_AREA:
+        raise ValueError("has an outline that encloses no area inside its image; draw it again "
+                         "or delete the annotation")
+    return rings, float(area), not valid
+
+
+def from_shape(shape: shapely.Geometry) -> Rings:
+    """Exterior rings of every polygon in a shapely geometry, not closed."""
+    parts = shapely.get_parts(shapely.get_parts(shape))
+    return tuple(shapely.get_coordinates(part.exterior)[:-1] for part in parts
+                 if part.geom_type == "Polygon" and part.area >= _MIN_AREA)

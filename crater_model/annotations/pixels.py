@@ -1,0 +1,69 @@
+"""Image files and their pixels: 8-bit PNG and JPEG, grey or RGB."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from crater_model.errors import DataError
+
+
+def encode_png(image: np.ndarray) -> bytes:
+    """PNG bytes of a uint8 grey [h, w] or RGB [h, w, 3] image."""
+    if image.ndim == 3:
+        image = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+    # On noisy terrain this is smaller than the usual strategy, and three times as fast.
+    done, data = cv2.imencode(".png", image, [
+        cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE])
+    if not done:
+        raise ValueError(f"Invalid image: got {image.dtype} {image.shape}, expected uint8 "
+                         "[h, w] or [h, w, 3]")
+    return data.tobytes()
+
+
+def decode_image(data: bytes, name: str | Path) -> np.ndarray:
+    """Pixels of a PNG or JPEG: uint8 [h, w], or [h, w, 3] where it has colour.
+
+    Raises:
+      DataError: names `name`; not PNG or JPEG, cut short, or more than 8 bits.
+    """
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            problem = image_problem(image, name)
+            if problem is None:
+                grey = image.mode in ("1", "L", "LA")
+                return np.asarray(image.convert("L" if grey else "RGB"))
+    except Exception as error:  # Pillow's decoders raise nearly anything on broken files
+        problem = unreadable(name, error)
+    raise DataError(problem)
+
+
+def image_problem(image: Image.Image, name: str | Path) -> str | None:
+    """What makes an opened image unusable for training, or None."""
+    if image.format not in ("PNG", "JPEG"):
+        return f"{name}: is a {image.format} image, expected PNG or JPEG; convert it"
+    if image.mode.startswith(("I", "F")):
+        return (f"{name}: has more than 8 bits a pixel ({image.mode}), expected 8-bit grey or "
+                "RGB; stretch it to 8 bits")
+    return None
+
+
+def unreadable(name: str | Path, error: Exception) -> str:
+    reason = " ".join(str(error).split()) or type(error).__name__
+    if "cannot identify image file" in reason:
+        reason = "not an image"
+    return (f"{name}: cannot be read as an image ({reason}), expected a whole PNG or JPEG; "
+            "fetch or export it again")
+
+
+def read_file(path: Path) -> bytes:
+    """The file's bytes; DataError where it is missing or is a folder."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error}), expected an "
+                        "image file; put it there or correct its file_name") from None

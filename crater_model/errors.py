@@ -1,0 +1,23 @@
+"""The errors that a person is meant to read.
+
+Every error that bad input, a wrong setting or a missing part can cause is a
+`CraterError`, whose text is one line that names the file, image or record, what
+was found, what was expected, and the fix. The command line prints that line and
+exits with 1; a traceback means a defect of ours.
+"""
+
+
+class CraterError(Exception):
+    """Something the user can put right; the text is one clear line."""
+
+
+class DataError(CraterError):
+    """Images, labels or records that cannot be used as they are."""
+
+
+class ConfigError(CraterError):
+    """An experiment, a setting or a parameter that is unknown or out of range."""
+
+
+class ServingError(CraterError):
+    """A server that does not answer, or answers with an error."""

@@ -1,0 +1,74 @@
+"""Data sets for tests: small, not square, with known craters."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from crater_model.annotations.dataset import Instance, Scene, save_dataset
+
+SIZE = (96, 64)  # width, height: never square, so that swapped axes show
+
+
+def ellipse(x: float, y: float, rx: float, ry: float, n: int = 24) -> np.ndarray:
+    """Outline [n, 2] of an ellipse, px."""
+    angles = np.linspace(0, 2 * np.pi, n, endpoint=False)
+    return np.stack([x + rx * np.cos(angles), y + ry * np.sin(angles)], axis=1)
+
+
+def instance(ring: np.ndarray, class_id: int = 1) -> Instance:
+    x, y = ring.T
+    area = abs(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))) / 2
+    return Instance(1, class_id, (ring,), float(area))
+
+
+def crater_scene(number: int, size: tuple[int, int], craters: int, rng) -> tuple[Scene, np.ndarray]:
+    """A grey image with dark and bright halves in each crater, and its labels."""
+    width, height = size
+    image = rng.normal(120, 4, (height, width))
+    yy, xx = np.mgrid[:height, :width] + 0.5
+    instances = []
+    for _ in range(craters):
+        rx, ry = rng.uniform(3, 9, 2)
+        x, y = rng.uniform(rx, width - rx), rng.uniform(ry, height - ry)
+        inside = ((xx - x) / rx) ** 2 + ((yy - y) / ry) ** 2 < 1
+        image[inside] += (60 * (xx - x) / rx)[inside]
+        instances.append(instance(ellipse(x, y, rx, ry)))
+    scene = Scene(number, f"scene_{number:03d}.png", width, height, tuple(instances))
+    return scene, np.clip(image, 0, 255).astype(np.uint8)
+
+
+@pytest.fixture(scope="session")
+def make_dataset():
+    """make_dataset(folder, craters=(3, 5, 0), size=(96, 64), seed=0, label_map=None):
+    writes a data set with one image for each number of craters; gives the folder."""
+    def make(folder, craters=(4, 6, 0, 5, 3, 7), size=SIZE, seed=0, label_map=None) -> Path:
+        rng = np.random.default_rng(seed)
+        images = (crater_scene(number, size, count, rng)
+                  for number, count in enumerate(craters, start=1))
+        return save_dataset(folder, images, label_map or {1: "crater"})
+    return make
+
+
+@pytest.fixture
+def tiny_dataset(tmp_path, make_dataset) -> Path:
+    """A fresh data set of six 96x64 scenes with 25 craters; the third scene has none."""
+    return make_dataset(tmp_path / "tiny_dataset")
+
+
+@pytest.fixture
+def crowded_dataset(tmp_path, make_dataset) -> Path:
+    """Three 320x256 scenes: one with 600 craters, one with none, one with 12."""
+    return make_dataset(tmp_path / "crowded_dataset", craters=(600, 0, 12), size=(320, 256))
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder with real labelled imagery that CRATER_REAL_DATA names."""
+    folder = os.environ.get("CRATER_REAL_DATA")
+    if not folder or not Path(folder).is_dir():
+        pytest.skip("CRATER_REAL_DATA names no folder with real labelled imagery")
+    return Path(folder)
