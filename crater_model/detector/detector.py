@@ -1,0 +1,145 @@
+"""The detector in use: load it, give it images, get typed detections."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import yaml
+
+from crater_model.detections import Detections
+from crater_model.detector.experiment import Experiment, load_experiment
+from crater_model.detector.model import build_model
+from crater_model.detector.serving_module import DetectionModule
+from crater_model.detector.task import detections_from_outputs
+from crater_model.errors import CraterError
+
+MODEL_CARD = "assets.extra/model_card.json"
+PARAMS = "params.yaml"
+BEST = "best"
+
+
+class Detector:
+    """A trained detector in this process.
+
+    Attributes:
+      label_map: class id -> name.
+      chip_size: side in px of the network's input.
+      scales: network px per scene px it was trained at; give it scenes at these scales.
+    """
+
+    def __init__(self, predict, label_map: dict[int, str], chip_size: int,
+                 scales: Sequence[float]):
+        self._predict = predict
+        self.label_map, self.chip_size, self.scales = label_map, chip_size, tuple(scales)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Detector:
+        """Loads a model directory (its best checkpoint) or an exported SavedModel.
+
+        Raises:
+          CraterError: there is neither at `path`.
+        """
+        path = Path(path)
+        if (path / "saved_model.pb").exists():
+            return cls._from_saved_model(path)
+        versions = sorted((int(p.name), p) for p in path.glob("[0-9]*")
+                          if (p / "saved_model.pb").exists() and p.name.isdigit())
+        if versions:
+            return cls._from_saved_model(versions[-1][1])
+        if (path / PARAMS).exists():
+            return cls.from_experiment(*load_trained(path))
+        raise CraterError(f"{path}: holds no detector; expected a model directory (params.yaml "
+                          "and best/) or an exported SavedModel (saved_model.pb)")
+
+    @classmethod
+    def from_experiment(cls, experiment: Experiment, model) -> Detector:
+        """A detector around a Keras model of this experiment."""
+        module = DetectionModule(experiment, model)
+        task = experiment.task
+        predict = tf.function(
+            module.detect_encoded, input_signature=[tf.TensorSpec([None], tf.string)])
+        return cls(lambda batch: predict(tf.constant(batch)),
+                   dict(enumerate(task.class_names, start=1)), task.model.input_size[0],
+                   task.scales)
+
+    @classmethod
+    def _from_saved_model(cls, path: Path) -> Detector:
+        card_path = path / MODEL_CARD
+        if not card_path.exists():
+            raise CraterError(f"{path}: has no {MODEL_CARD}; export it with `crater export`")
+        card = json.loads(card_path.read_text())
+        loaded = tf.saved_model.load(str(path))
+        signature = loaded.signatures["serving_default"]
+        detector = cls(lambda batch: signature(image_bytes=tf.constant(batch)),
+                       {int(k): v for k, v in card["label_map"].items()}, card["chip_size"],
+                       card["scales"])
+        detector._keep = loaded
+        return detector
+
+    def detect(self, images: Sequence[np.ndarray | bytes]) -> list[Detections]:
+        """Detections in each image, in its own px.
+
+        Args:
+          images: uint8 [h, w] or [h, w, 3], or encoded PNG or JPEG bytes; sizes may differ.
+            An image larger than `chip_size` is scaled down to it: cut it into tiles first
+            (`mapping.detect_image`) to keep small craters.
+        """
+        if not len(images):
+            return []
+        encoded = [image if isinstance(image, bytes) else encode_png(image) for image in images]
+        outputs = {k: v.numpy() for k, v in self._predict(encoded).items()}
+        return [detections_from_outputs({k: v[i] for k, v in outputs.items()},
+                                        _size(image), self.label_map)
+                for i, image in enumerate(images)]
+
+
+def load_trained(model_dir: str | Path) -> tuple[Experiment, Any]:
+    """The experiment and the Keras model of a model directory, with the best weights.
+
+    Raises:
+      CraterError: the folder holds no trained model.
+    """
+    model_dir = Path(model_dir)
+    if not (model_dir / PARAMS).exists():
+        raise CraterError(f"{model_dir}: is not a model directory (params.yaml is missing)")
+    values = yaml.safe_load((model_dir / PARAMS).read_text())
+    values.pop("data", None)
+    experiment = load_experiment("demo")
+    experiment.override(values, is_strict=True)
+    # Without a score there is no best one: nothing was labelled to validate on.
+    checkpoint = best_checkpoint(model_dir) or tf.train.latest_checkpoint(str(model_dir))
+    if checkpoint is None:
+        raise CraterError(f"{model_dir}: holds no checkpoint yet; train it first")
+    model = build_model(experiment.task)
+    status = tf.train.Checkpoint(model=model).read(str(checkpoint))
+    status.expect_partial().assert_existing_objects_matched()
+    return experiment, model
+
+
+def best_checkpoint(model_dir: str | Path) -> Path | None:
+    """The checkpoint that scored best (its path without suffix), if there is one."""
+    found = [path.with_suffix("") for path in (Path(model_dir) / BEST).glob("ckpt-*.index")]
+    return max(found, key=lambda path: int(path.name.removeprefix("ckpt-")), default=None)
+
+
+def encode_png(image: np.ndarray) -> bytes:
+    """PNG bytes of a uint8 image [h, w] or [h, w, 3] (RGB)."""
+    import cv2
+
+    if image.dtype != np.uint8 or image.ndim not in (2, 3):
+        raise CraterError(f"image: got {image.dtype} of shape {image.shape}, expected uint8 "
+                          "[height, width] or [height, width, 3]")
+    bgr = image[..., ::-1] if image.ndim == 3 else image
+    return cv2.imencode(".png", bgr, [cv2.IMWRITE_PNG_COMPRESSION, 1])[1].tobytes()
+
+
+def _size(image: np.ndarray | bytes) -> tuple[int, int]:
+    if not isinstance(image, bytes):
+        return image.shape[0], image.shape[1]
+    shape = tf.shape(tf.io.decode_image(image, expand_animations=False)).numpy()
+    return int(shape[0]), int(shape[1])

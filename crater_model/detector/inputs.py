@@ -1,0 +1,214 @@
+"""From records to batches: decoding, augmentation, and fitting to the network's input.
+
+No mask is ever made at image size: an instance's mask stays a small grid relative to its
+box through flips and turns, and is resampled only where a crop cuts the box.
+"""
+
+from __future__ import annotations
+
+import tensorflow as tf
+from official.vision.ops import preprocess_ops
+
+from crater_model.detector.experiment import DataConfig, Parser
+from crater_model.detector.model import crop_grids
+from crater_model.errors import DataError
+from crater_model.records.manifest import read_manifest
+from crater_model.records.read import decode_example
+
+Sample = dict[str, tf.Tensor]
+
+
+def build_inputs(data: DataConfig, input_size: list[int],
+                 context: tf.distribute.InputContext | None = None,
+                 start_step: int = 0) -> tf.data.Dataset:
+    """Batches of (images, labels) for training or validation.
+
+    Args:
+      data: what to read and how; `input_path` is the records' folder.
+      input_size: [height, width, 3] px of the network.
+      context: this worker's share, under a distribution strategy.
+      start_step: training batches to leave out at the start, so that a resumed run goes on
+        in the data where it stopped.
+
+    Returns:
+      images float32 [batch, height, width, 3], normalised; labels with `image_info`
+      [batch, 4, 2] (Model Garden's), `gt_boxes` [batch, n, 4] px of the network's input,
+      `gt_classes` int32 [batch, n], `gt_masks` uint8 [batch, n, grid, grid], each padded with
+      -1 (masks with 0), and `source_id` int64 [batch].
+
+    Raises:
+      DataError: the split holds no image.
+    """
+    manifest = read_manifest(data.input_path)
+    files = [str(path) for path in manifest.files(data.split)]
+    images = manifest.splits.get(data.split, {}).get("images", 0)
+    if not images:
+        raise DataError(f"{data.input_path}: split '{data.split}' holds no image; write records "
+                        "with a larger share of it")
+    dataset = tf.data.TFRecordDataset(files, num_parallel_reads=None)
+    if context is not None and context.num_input_pipelines > 1:
+        dataset = dataset.shard(context.num_input_pipelines, context.input_pipeline_id)
+    batch = (context.get_per_replica_batch_size(data.global_batch_size) if context
+             else data.global_batch_size)
+    size = (input_size[0], input_size[1])
+
+    if data.is_training:
+        dataset = dataset.cache() if images <= data.shuffle_buffer_size else dataset
+        dataset = dataset.shuffle(min(images, data.shuffle_buffer_size), seed=data.seed,
+                                  reshuffle_each_iteration=True).repeat()
+        dataset = dataset.skip(start_step * batch)
+        seeds = tf.data.Dataset.counter(start=start_step * batch)
+        dataset = tf.data.Dataset.zip(dataset, seeds)
+
+        def parse(record, count):
+            seed = tf.stack([tf.constant(data.seed or 0, tf.int64), count])
+            sample = augment(decode_example(record), data.parser, seed)
+            return fit(sample, data.parser, size, seed=seed)
+    else:
+        if data.sample_1_of_n > 1:
+            dataset = dataset.shard(data.sample_1_of_n, 0)
+
+        def parse(record):
+            return fit(decode_example(record), data.parser, size, keep_crowd=True)
+
+    dataset = dataset.map(parse, num_parallel_calls=tf.data.AUTOTUNE,
+                          deterministic=data.deterministic is not False)
+    dataset = dataset.batch(batch, drop_remainder=data.is_training and data.drop_remainder)
+    return dataset.prefetch(tf.data.AUTOTUNE)
+
+
+def augment(sample: Sample, parser: Parser, seed: tf.Tensor) -> Sample:
+    """Flips, turns and changes of brightness and contrast, drawn from `seed` (int64 [2]).
+
+    Args:
+      sample: as `records.read.decode_example` gives it: image uint8 [h, w, 3], boxes
+        [n, 4] normalised 0..1, grids [n, g, g].
+    """
+    image, boxes, grids = sample["image"], sample["boxes"], sample["grids"]
+    draw = tf.random.stateless_uniform([5], seed)
+    if parser.aug_rand_hflip:
+        image, boxes, grids = tf.cond(
+            draw[0] < 0.5, lambda: flip_horizontal(image, boxes, grids),
+            lambda: (image, boxes, grids))
+    if parser.aug_rand_vflip:
+        image, boxes, grids = tf.cond(
+            draw[1] < 0.5, lambda: flip_vertical(image, boxes, grids),
+            lambda: (image, boxes, grids))
+    if parser.aug_rand_rot90:
+        turned = draw[2] < 0.5
+        image, boxes, grids = tf.cond(
+            turned, lambda: transpose(image, boxes, grids), lambda: (image, boxes, grids))
+    image = tf.ensure_shape(image, [None, None, 3])
+    light = tf.cast(image, tf.float32)
+    if parser.aug_contrast:
+        factor = 1.0 + parser.aug_contrast * (2.0 * draw[3] - 1.0)
+        mean = tf.reduce_mean(light)
+        light = (light - mean) * factor + mean
+    if parser.aug_brightness:
+        light += 255.0 * parser.aug_brightness * (2.0 * draw[4] - 1.0)
+    return {**sample, "image": tf.clip_by_value(light, 0.0, 255.0), "boxes": boxes,
+            "grids": grids}
+
+
+def flip_horizontal(image, boxes, grids):
+    """Mirrors left and right; boxes [n, 4] are normalised 0..1."""
+    ymin, xmin, ymax, xmax = tf.unstack(boxes, axis=1)
+    return (image[:, ::-1], tf.stack([ymin, 1.0 - xmax, ymax, 1.0 - xmin], axis=1),
+            grids[:, :, ::-1])
+
+
+def flip_vertical(image, boxes, grids):
+    """Mirrors top and bottom."""
+    ymin, xmin, ymax, xmax = tf.unstack(boxes, axis=1)
+    return (image[::-1], tf.stack([1.0 - ymax, xmin, 1.0 - ymin, xmax], axis=1),
+            grids[:, ::-1])
+
+
+def transpose(image, boxes, grids):
+    """Swaps rows and columns; with the two flips this gives all turns by 90 degrees."""
+    return (tf.transpose(image, [1, 0, 2]), tf.gather(boxes, [1, 0, 3, 2], axis=1),
+            tf.transpose(grids, [0, 2, 1]))
+
+
+def fit(sample: Sample, parser: Parser, size: tuple[int, int], seed: tf.Tensor | None = None,
+        keep_crowd: bool = False) -> tuple[tf.Tensor, Sample]:
+    """Scales the image to fit `size` (height, width) px, pads it, and pads the instances.
+
+    With a `seed` the scale is jittered by `aug_scale_min..max` and the window placed at
+    random; instances outside it are dropped, and cut ones get the visible part's box and
+    mask.
+    """
+    image = tf.cast(sample["image"], tf.float32)
+    shape = tf.cast(tf.shape(image)[:2], tf.float32)
+    target = tf.constant(size, tf.float32)
+    scale = fit_scale(shape, size)
+    jitter = seed is not None and (parser.aug_scale_min, parser.aug_scale_max) != (1.0, 1.0)
+    if jitter:
+        draw = tf.random.stateless_uniform([3], seed + 1)
+        scale *= parser.aug_scale_min + draw[0] * (parser.aug_scale_max - parser.aug_scale_min)
+    scaled, factors = resize_image(image, scale)
+    extent = tf.cast(tf.shape(scaled)[:2], tf.float32)
+    offset = tf.zeros([2])
+    if jitter:
+        offset = tf.floor(draw[1:] * (tf.maximum(extent - target, 0.0) + 0.999))
+    start = tf.cast(offset, tf.int32)
+    scaled = scaled[start[0]:start[0] + size[0], start[1]:start[1] + size[1]]
+    visible = tf.cast(tf.shape(scaled)[:2], tf.float32)
+    scaled = normalize_and_pad(scaled, size)
+
+    whole = sample["boxes"] * tf.tile(extent, [2]) - tf.tile(offset, [2])
+    boxes = tf.minimum(tf.maximum(whole, 0.0), tf.tile(visible, [2]))
+    sides = boxes[:, 2:] - boxes[:, :2]
+    keep = tf.reduce_min(sides, axis=1) > 0.0
+    if jitter:
+        share = tf.math.divide_no_nan(
+            tf.reduce_prod(sides, axis=1), tf.reduce_prod(whole[:, 2:] - whole[:, :2], axis=1))
+        keep &= share >= 0.3
+    if not keep_crowd and parser.skip_crowd_during_training:
+        keep &= tf.logical_not(sample["is_crowd"])
+    keep = tf.where(keep)[:, 0]
+    boxes, grids = tf.gather(boxes, keep), tf.gather(sample["grids"], keep)
+    if jitter:
+        cells = sample["grids"].shape[-1]
+        cut = crop_grids(grids[tf.newaxis], tf.gather(whole, keep)[tf.newaxis],
+                         boxes[tf.newaxis], cells)[0]
+        grids = tf.cast(cut >= 0.5, tf.uint8)
+
+    most = parser.max_num_instances
+    pad = preprocess_ops.clip_or_pad_to_fixed_size
+    info = tf.stack([shape, visible, factors, offset])
+    return scaled, {
+        "image_info": info,
+        "gt_boxes": pad(boxes, most, -1),
+        "gt_classes": pad(tf.cast(tf.gather(sample["classes"], keep), tf.int32), most, -1),
+        "gt_masks": pad(grids, most, 0),
+        "gt_crowd": pad(tf.cast(tf.gather(sample["is_crowd"], keep), tf.int32), most, 0),
+        "source_id": tf.strings.to_number(sample["source_id"], tf.int64),
+    }
+
+
+def fit_scale(shape: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
+    """The factor that makes an image of `shape` (float, [h, w] px) just fit `size` px."""
+    return tf.reduce_min(tf.constant(size, tf.float32) / shape)
+
+
+def normalize_and_pad(image: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
+    """A float32 image [h, w, 3] of 0..255 as the network reads it: ImageNet's mean and
+    deviation taken off, zeros below and to the right up to `size` (height, width) px."""
+    image = preprocess_ops.normalize_image(image / 255.0)
+    return tf.image.pad_to_bounding_box(image, 0, 0, *size)
+
+
+def resize_image(image: tf.Tensor, scale: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Scales an image float32 [h, w, 3] bilinearly, area-averaged when it shrinks.
+
+    Returns:
+      (scaled image, the true factors [y, x] after rounding to whole px).
+    """
+    shape = tf.cast(tf.shape(image)[:2], tf.float32)
+    extent = tf.maximum(tf.round(shape * scale), 1.0)
+    unchanged = tf.reduce_all(tf.equal(extent, shape))
+    resized = tf.cond(
+        unchanged, lambda: image,
+        lambda: tf.image.resize(image, tf.cast(extent, tf.int32), antialias=True))
+    return tf.ensure_shape(resized, [None, None, 3]), extent / shape

@@ -1,0 +1,71 @@
+"""The graph that is served: encoded images in, detections in their own pixels out.
+
+Only operations of the stock server are used: no Python function, no XLA, no custom op.
+"""
+
+from __future__ import annotations
+
+import tensorflow as tf
+from crater_model.detector.experiment import Experiment
+from crater_model.detector.inputs import fit_scale, normalize_and_pad, resize_image
+
+
+class DetectionModule(tf.Module):
+    """The detector as `serving_default` runs it.
+
+    In: `image_bytes`, string [batch], PNG or JPEG, sizes may differ. Out, for the K
+    detections of the fullest image (the others padded with zeros): `detection_boxes` float32
+    [batch, K, 4] px of the image as it was sent, `detection_scores` float32 [batch, K],
+    `detection_classes` int64 [batch, K], `detection_masks` uint8 [batch, K, M, M]
+    (probability x 255 on the box), `num_detections` int32 [batch].
+    """
+
+    def __init__(self, experiment: Experiment, model, card: str = ""):
+        super().__init__()
+        # Only the weights are tracked: Keras would save a training graph of each layer too.
+        self._weights = list(model.variables)
+        self._call = lambda images, shape: model(images, image_shape=shape, training=False)
+        self._card = card
+        self._size = tuple(experiment.task.model.input_size[:2])
+
+    def detect_encoded(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Detections in encoded images."""
+        with tf.device("cpu:0"):
+            images, info = tf.map_fn(
+                self._prepare, image_bytes, fn_output_signature=(
+                    tf.TensorSpec([*self._size, 3], tf.float32), tf.TensorSpec([3, 2], tf.float32)))
+        shapes, visible, factors = info[:, 0], info[:, 1], info[:, 2]
+        outputs = self._call(images, visible)
+        most = tf.shape(outputs["detection_boxes"])[1]
+        real = tf.sequence_mask(outputs["num_detections"], most)
+        boxes = tf.cast(outputs["detection_boxes"], tf.float32)
+        boxes /= tf.tile(factors, [1, 2])[:, tf.newaxis]
+        limits = tf.tile(shapes, [1, 2])[:, tf.newaxis]
+        boxes = tf.clip_by_value(boxes, 0.0, limits)
+        masks = tf.cast(outputs["detection_masks"], tf.float32)
+        masks = tf.cast(tf.round(masks * 255.0), tf.uint8)
+        return {
+            "detection_boxes": tf.where(real[..., tf.newaxis], boxes, 0.0),
+            "detection_scores": tf.where(
+                real, tf.cast(outputs["detection_scores"], tf.float32), 0.0),
+            "detection_classes": tf.where(
+                real, tf.cast(outputs["detection_classes"], tf.int64), 0),
+            "detection_masks": tf.where(real[..., tf.newaxis, tf.newaxis], masks, tf.zeros_like(masks)),
+            "num_detections": tf.cast(outputs["num_detections"], tf.int32),
+        }
+
+    def describe(self, query: tf.Tensor) -> dict[str, tf.Tensor]:
+        """What the model is: the model card as JSON, once for each string asked with.
+
+        It lets a client know labels, scales and input size from the server alone.
+        """
+        return {"model_card": tf.fill(tf.shape(query), self._card)}
+
+    def _prepare(self, encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """One image as the network reads it, and [size, visible size, factors] (y, x)."""
+        image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
+        image = tf.cast(tf.ensure_shape(image, [None, None, 3]), tf.float32)
+        shape = tf.cast(tf.shape(image)[:2], tf.float32)
+        scaled, factors = resize_image(image, fit_scale(shape, self._size))
+        visible = tf.cast(tf.shape(scaled)[:2], tf.float32)
+        return normalize_and_pad(scaled, self._size), tf.stack([shape, visible, factors])

@@ -1,0 +1,92 @@
+"""Scoring a detector on whole scenes: cut into tiles, detected, merged, compared."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from crater_model.annotations.dataset import Dataset, load_dataset
+from crater_model.annotations.pictures import overlay
+from crater_model.detections import Detections
+from crater_model.errors import DataError
+from crater_model.evaluation.evaluator import Evaluator
+from crater_model.evaluation.truth import Truth, truth_from_scene
+from crater_model.files import make_folder, write_bytes, write_json
+from crater_model.mapping.outlines import outlines
+from crater_model.mapping.tiles import detect_image
+from crater_model.progress import track
+
+# Sample pictures beside the scores.
+_PICTURES = 4
+
+
+def evaluate(model: str | Path, dataset_dir: str | Path, *,
+             scenes: Collection[str] | None = None, scales: Sequence[float] | None = None,
+             output: str | Path | None = None) -> dict[str, Any]:
+    """Scores a detector on the whole scenes of a labelled data set.
+
+    Args:
+      model: a model directory or an exported SavedModel.
+      dataset_dir: a data set; its scenes may be of any size.
+      scenes: names of the scenes to score (`Scene.scene`); all if None.
+      scales: network px per scene px; those the detector was trained at if None.
+      output: a folder for `metrics.json`, `precision_recall.png`, `completeness.png`
+        and sample pictures.
+
+    Returns:
+      `Evaluator.result()` and `scenes` (their names), `scales`, `data` (fingerprint).
+      A score is None where there is nothing to score.
+
+    Raises:
+      DataError: the data set is not valid, or holds none of the named scenes.
+    """
+    from crater_model.detector.detector import Detector
+
+    dataset = load_dataset(dataset_dir)
+    chosen = [s for s in dataset.scenes if scenes is None or s.scene in set(scenes)]
+    if not chosen:
+        raise DataError(f"{dataset_dir}: holds none of the {len(scenes or [])} scenes asked for")
+    detector = Detector.load(model)
+    scales = tuple(scales or detector.scales or (1.0,))
+    evaluator = Evaluator(detector.label_map)
+    found = []
+    for scene in track(chosen, "scoring scenes"):
+        detections = detect_image(detector.detect, dataset.read_image(scene),
+                                  detector.chip_size, scales)
+        truth = truth_from_scene(scene)
+        evaluator.add(scene.file_name, detections, truth)
+        found.append((detections, truth))
+    scores = {**evaluator.result(), "scenes": sorted({s.scene for s in chosen}),
+              "scales": list(scales), "data": dataset.fingerprint}
+    if output is not None:
+        _write_output(Path(output), scores, evaluator, dataset, chosen, found)
+    return scores
+
+
+def comparison(image: np.ndarray, detections: Detections, truth: Truth,
+               threshold: float | None, zoom: float = 2.0) -> np.ndarray:
+    """Labels (blue) and detections from `threshold` on (orange) over an image: uint8 RGB."""
+    picture = overlay(image, [r for rings in truth.rings for r in rings],
+                      color=(86, 180, 233), zoom=zoom)
+    kept = detections.select(detections.scores >= (threshold or 0.5))
+    rings = [np.asarray(shape.exterior.coords) * zoom for shape in outlines(kept)]
+    return overlay(picture, rings)
+
+
+def _write_output(folder: Path, scores: dict, evaluator: Evaluator, dataset: Dataset,
+                  chosen: list, found: list) -> None:
+    from crater_model.annotations.dataset import encode_png
+    from crater_model.evaluation.plots import completeness, precision_recall
+
+    make_folder(folder)
+    write_json(folder / "metrics.json", scores)
+    write_bytes(folder / "precision_recall.png", precision_recall(evaluator))
+    write_bytes(folder / "completeness.png", completeness(evaluator))
+    for scene, (detections, truth) in list(zip(chosen, found))[:_PICTURES]:
+        picture = comparison(dataset.read_image(scene), detections, truth, scores["threshold"])
+        write_bytes(folder / f"{Path(scene.file_name).stem}.png", encode_png(picture))
+
+
