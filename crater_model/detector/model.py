@@ -115,13 +115,20 @@ class CraterMaskRCNN(maskrcnn_model.MaskRCNNModel):
     """Mask R-CNN whose inference outputs are as long as the fullest image's detections."""
 
     def _call_mask_outputs(self, model_box_outputs, training=None, **kwargs):
-        if not training:
-            model_box_outputs = dict(model_box_outputs)
-            most = tf.reduce_max(model_box_outputs["num_detections"])
-            for name in ("detection_boxes", "detection_scores", "detection_classes"):
-                model_box_outputs[name] = model_box_outputs[name][:, :most]
-        return super()._call_mask_outputs(
-            model_box_outputs=model_box_outputs, training=training, **kwargs)
+        if training:
+            return super()._call_mask_outputs(
+                model_box_outputs=model_box_outputs, training=True, **kwargs)
+        most = tf.reduce_max(model_box_outputs["num_detections"])
+
+        def trim(outputs, count):
+            return {name: value[:, :count] if name.startswith("detection_") else value
+                    for name, value in outputs.items()}
+
+        # The mask head cannot run on nothing: it gets one (padded) region at least.
+        outputs = super()._call_mask_outputs(
+            model_box_outputs=trim(model_box_outputs, tf.maximum(most, 1)), training=False,
+            **kwargs)
+        return trim(outputs, most)
 
     def _features_to_mask_outputs(self, features, rois, roi_classes):
         # Model Garden's head needs to know the number of regions when the graph is built;

@@ -1,0 +1,42 @@
+# make demo    the main job, from labelled images to a served model
+# make test    all tests
+# make ui      the Dagster web UI
+# make lock    resolves the dependencies anew
+
+VENV ?= .venv
+PYTHON ?= python3.11
+PY := $(VENV)/bin/python
+UV := $(shell command -v uv 2>/dev/null)
+INSTALLED := $(VENV)/.installed
+
+.PHONY: demo test ui lock install clean
+
+demo: install
+	$(PY) -m crater_assets.demo
+
+test: install
+	$(PY) -m pytest
+
+ui: install
+	DAGSTER_HOME=$(CURDIR) $(VENV)/bin/dagster dev
+
+install: $(INSTALLED)
+
+$(INSTALLED): requirements.lock pyproject.toml
+ifneq ($(UV),)
+	test -x $(PY) || $(UV) venv --quiet --python $(PYTHON) $(VENV)
+	$(UV) pip install --quiet --python $(PY) --require-hashes -r requirements.lock
+	$(UV) pip install --quiet --python $(PY) --no-deps --no-build-isolation -e .
+else
+	test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+endif
+	touch $@
+
+lock:
+	uv pip compile pyproject.toml --extra dev --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url --no-annotate --no-header --quiet --output-file requirements.lock
+
+clean:
+	rm -rf $(VENV) demo
