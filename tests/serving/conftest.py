@@ -1,0 +1,47 @@
+"""A small SavedModel in two versions and a running server of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.serving import container_engine
+from tests.serving.blobs import write_blob_model
+
+
+@pytest.fixture(scope="session")
+def blob_model(tmp_path_factory) -> Path:
+    """The folder of two versions, 3 and 12, of the blob model."""
+    folder = tmp_path_factory.mktemp("blob") / "crater"
+    write_blob_model(folder, 3)
+    write_blob_model(folder, 12)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def blob_server(blob_model):
+    """A running server of the blob model on free ports."""
+    from crater_model.serving.server import Server
+
+    with Server.of(blob_model, grpc_port=0, rest_port=0) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def docker_base():
+    """A running Docker engine of its own, DOCKER_HOST set to it, with the stand-in base image;
+    gives the base image's name. CRATER_DOCKER_RUN_OPTIONS lends Python to containers."""
+    import shlex
+
+    if reason := container_engine.why_no_engine():
+        pytest.skip(reason)
+    try:
+        with container_engine.docker_engine() as host, pytest.MonkeyPatch.context() as patch:
+            patch.setenv("DOCKER_HOST", host)
+            patch.setenv("DOCKER_BUILDKIT", "0")  # the plain builder does
+            patch.setenv("CRATER_DOCKER_RUN_OPTIONS", shlex.join(container_engine.run_options()))
+            container_engine.import_base("local/base:1")
+            yield "local/base:1"
+    except RuntimeError as error:
+        pytest.skip(f"dockerd does not start here: {error}")

@@ -1,0 +1,80 @@
+"""REST, asked over HTTP."""
+
+import base64
+import json
+import urllib.error
+import urllib.request
+
+import cv2
+import pytest
+from tests.serving.blobs import blob_image
+
+
+def ask(server, path, body=None):
+    data = None if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
+    request = urllib.request.Request(f"http://127.0.0.1:{server.rest_port}/v1/models/{path}", data)
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(request, timeout=30) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as error:
+        return error.code, json.load(error)
+
+
+def b64(image):
+    return {"b64": base64.b64encode(cv2.imencode(".png", image)[1].tobytes()).decode()}
+
+
+IMAGE = blob_image(24, 40, [(2, 3, 8, 9), (4, 20, 6, 31)])
+
+
+def test_status_of_all_and_of_one_version(blob_server):
+    code, answer = ask(blob_server, "crater")
+    assert code == 200
+    assert [(v["version"], v["state"], v["status"]["error_code"])
+            for v in answer["model_version_status"]] == [
+                ("12", "AVAILABLE", "OK"), ("3", "AVAILABLE", "OK")]
+    code, answer = ask(blob_server, "crater/versions/3")
+    assert [v["version"] for v in answer["model_version_status"]] == ["3"]
+
+
+def test_metadata_names_the_signature(blob_server):
+    code, answer = ask(blob_server, "crater/labels/stable/metadata")
+    assert code == 200 and answer["model_spec"]["version"] == "12"
+    signature = answer["metadata"]["signature_def"]["signature_def"]["serving_default"]
+    assert signature["inputs"]["image_bytes"]["dtype"] == "DT_STRING"
+
+
+@pytest.mark.parametrize("row", [b64(IMAGE), {"image_bytes": b64(IMAGE)}])
+def test_predict_in_row_form(blob_server, row):
+    code, answer = ask(blob_server, "crater:predict", {"instances": [row, row]})
+    assert code == 200
+    assert [p["num_detections"] for p in answer["predictions"]] == [2, 2]
+    assert answer["predictions"][1]["detection_boxes"] == [[2, 3, 8, 9], [4, 20, 6, 31]]
+
+
+@pytest.mark.parametrize("inputs", [[b64(IMAGE)], {"image_bytes": [b64(IMAGE)]}])
+def test_predict_in_column_form(blob_server, inputs):
+    code, answer = ask(blob_server, "crater/versions/3:predict", {"inputs": inputs})
+    assert code == 200
+    assert answer["outputs"]["detection_boxes"] == [[[2, 3, 8, 9], [4, 20, 6, 31]]]
+    assert answer["outputs"]["detection_classes"] == [[1, 1]]
+
+
+@pytest.mark.parametrize("path, body, code, words", [
+    ("rocks", None, 404, "'rocks' is unknown"),
+    ("crater/versions/5", None, 404, "no version 5"),
+    ("crater/nonsense", None, 404, "Malformed request"),
+    ("crater:predict", b"{", 400, "not JSON"),
+    ("crater:predict", {}, 400, 'either "instances" or "inputs"'),
+    ("crater:predict", {"instances": []}, 400, "at least one"),
+    ("crater:predict", {"instances": [{"b64": "%%"}]}, 400, "not base64"),
+    ("crater:predict", {"instances": [{"x": b64(IMAGE)}]}, 400, "'x' is unknown"),
+    ("crater:predict", {"instances": [3]}, 400, "'image_bytes' is not string"),
+    ("crater:predict", {"instances": [{"b64": "AAAA"}]}, 400, "Unknown image file format"),
+    ("crater:predict", {"inputs": {"b64": "AAAA"}}, 400, "image_bytes"),
+])
+def test_errors_are_json_with_a_reason(blob_server, path, body, code, words):
+    got, answer = ask(blob_server, path, body)
+    assert got == code
+    assert words in answer["error"]
