@@ -110,6 +110,10 @@ def _dataset(commands) -> None:
         from crater_model.annotations.validate import check_dataset
 
         report = check_dataset(options.directory)
+        if options.report:
+            from crater_model.annotations.report import write_html
+
+            write_html(report, options.directory, options.report)
         for warning in report.warnings:
             print(f"crater: warning: {warning}", file=sys.stderr)
         for problem in report.problems:
@@ -126,6 +130,7 @@ def _dataset(commands) -> None:
 
     command = _command(commands, "check", "validate a data set and describe it", check)
     command.add_argument("directory", metavar="DIR")
+    command.add_argument("--report", metavar="FILE.html", help="one self-contained page")
     command = _command(commands, "chips", "cut scenes into chips", chips)
     command.add_argument("directory", metavar="DIR")
     command.add_argument("out", metavar="OUT")

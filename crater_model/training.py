@@ -35,6 +35,14 @@ RESULT = "result.json"
 LOG = "train.log"
 
 
+# What a validation scores.
+KNOWN_SCORES = frozenset(
+    [f"{kind}_{name}" for kind in ("mask", "box")
+     for name in ("AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large", "AR")]
+    + [f"{prefix}{name}" for prefix in ("", "catalogue_")
+       for name in ("precision", "recall", "f1")])
+
+
 class TrainingError(CraterError):
     """Training that cannot go on."""
 
@@ -130,6 +138,9 @@ def _set_up(config: Experiment, records: Path, manifest: Manifest, one_of_n: int
             objective: str) -> None:
     if objective not in ("max", "min"):
         raise ConfigError(f"metric_objective_type: got '{objective}', expected max or min")
+    if metric not in KNOWN_SCORES:
+        raise ConfigError(f"eval_checkpoint_metric: there is no score '{metric}'; expected one of "
+                          f"{', '.join(sorted(KNOWN_SCORES))}")
     if one_of_n < 1:
         raise ConfigError(f"sample_1_of_n_eval_examples: got {one_of_n}, expected 1 or more")
     for data in (config.task.train_data, config.task.validation_data):
@@ -178,7 +189,7 @@ class _Run:
     def train(self) -> None:
         """Trains to the last step, validating on the way."""
         config = self.config
-        tf.random.set_seed(config.task.train_data.seed or 0)
+        tf_keras.utils.set_random_seed(config.task.train_data.seed or 0)
         performance.set_mixed_precision_policy(config.runtime.mixed_precision_dtype)
         strategy = _strategy(config)
         latest = tf.train.latest_checkpoint(str(self.dir))
@@ -261,9 +272,6 @@ class _Run:
         """Whether this validation is the best so far; remembers it if so."""
         name = self.trainer_config.best_checkpoint_eval_metric
         value = row.get(name)
-        if "images" in row and name not in row and name not in KNOWN_SCORES:
-            raise ConfigError(f"eval_checkpoint_metric: there is no score '{name}'; expected one "
-                              f"of {', '.join(sorted(KNOWN_SCORES))}")
         if value is None or not math.isfinite(value):
             return False
         higher = self.trainer_config.best_checkpoint_metric_comp == "higher"
@@ -290,14 +298,6 @@ class _Run:
         seconds = self.seconds_before + time.monotonic() - self._started
         with open(self.dir / METRICS, "a") as file:
             file.write(json.dumps({**row, "seconds": round(seconds, 1)}) + "\n")
-
-
-# Names that a validation can give, also where this one could not score them.
-KNOWN_SCORES = frozenset(
-    [f"{kind}_{name}" for kind in ("mask", "box")
-     for name in ("AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large", "AR")]
-    + [f"{prefix}{name}" for prefix in ("", "catalogue_")
-       for name in ("precision", "recall", "f1")])
 
 
 def _checkpoint_step(path: str | None) -> int:
