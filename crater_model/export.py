@@ -16,7 +16,8 @@ import tensorflow as tf
 from tensorflow_serving.apis import model_pb2, predict_pb2, prediction_log_pb2
 
 from crater_model import __version__
-from crater_model.detector.detector import encode_png, load_trained
+from crater_model.annotations.pixels import encode_png
+from crater_model.detector.detector import MODEL_CARD, load_trained
 from crater_model.detector.experiment import Experiment
 from crater_model.detector.serving_module import DetectionModule
 from crater_model.errors import CraterError
@@ -27,7 +28,6 @@ SIGNATURE = "serving_default"
 DESCRIBE = "describe"
 MODEL_NAME = "crater"
 WARMUP = "assets.extra/tf_serving_warmup_requests"
-MODEL_CARD = "assets.extra/model_card.json"
 # Requests of so many images are what the client and the tiling send.
 WARMUP_BATCHES = (1, 4, 8)
 

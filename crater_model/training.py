@@ -91,8 +91,11 @@ def train(records_dir: str | Path, model_dir: str | Path, experiment: str | Path
     write_bytes(model_dir / PARAMS, params.encode())
 
     run = _Run(config, model_dir)
-    with open(model_dir / LOG, "a") as log, contextlib.redirect_stdout(log):
-        run.train()
+    try:
+        with open(model_dir / LOG, "a") as log, contextlib.redirect_stdout(log):
+            run.train()
+    finally:
+        tf_keras.mixed_precision.set_global_policy("float32")
     result = {
         "metric": {"name": eval_checkpoint_metric, "value": run.best_value,
                    "objective": metric_objective_type},
@@ -215,8 +218,6 @@ class _Run:
                 runner.controller.train_and_evaluate(
                     self.trainer_config.train_steps, self.trainer_config.validation_steps,
                     self.trainer_config.validation_interval)
-        tf_keras.mixed_precision.set_global_policy("float32")
-
     def last_loss(self) -> float | None:
         """The mean total loss of the last loop."""
         losses = [row["total_loss"] for row in read_history(self.dir) if "total_loss" in row]

@@ -22,7 +22,7 @@ from crater_model.errors import ConfigError, DataError
 from crater_model.progress import track
 
 # Diameter in px that a detector of this kind sees best; scales bring the median near it.
-TARGET_DIAMETER_PX = 20.0
+TARGET_DIAMETER_PX = 16.0
 MAX_SCALE = 2.0
 # Rounding of a scene's size in px at another scale.
 _EPSILON = 1e-6
@@ -56,7 +56,7 @@ class ChipsReport:
 
 
 def choose_scale(dataset: Dataset) -> float:
-    """The power of two, at most 2, that brings the median diameter nearest to 20 px."""
+    """The power of two, at most 2, that brings the median diameter nearest to 16 px."""
     diameters = [i.diameter for scene in dataset.scenes for i in scene.instances]
     if not diameters:
         return 1.0

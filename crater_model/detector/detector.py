@@ -11,12 +11,13 @@ import numpy as np
 import tensorflow as tf
 import yaml
 
+from crater_model.annotations.pixels import encode_png
 from crater_model.detections import Detections
 from crater_model.detector.experiment import Experiment, load_experiment
 from crater_model.detector.model import build_model
 from crater_model.detector.serving_module import DetectionModule
 from crater_model.detector.task import detections_from_outputs
-from crater_model.errors import CraterError
+from crater_model.errors import CraterError, DataError
 
 MODEL_CARD = "assets.extra/model_card.json"
 PARAMS = "params.yaml"
@@ -91,6 +92,11 @@ class Detector:
         """
         if not len(images):
             return []
+        for image in images:
+            if not isinstance(image, bytes) and (image.dtype != np.uint8 or not image.size
+                                                 or image.ndim not in (2, 3)):
+                raise DataError(f"image: got {image.dtype} {list(image.shape)}, expected uint8 "
+                                "[height, width] or [height, width, 3]")
         encoded = [image if isinstance(image, bytes) else encode_png(image) for image in images]
         outputs = {k: v.numpy() for k, v in self._predict(encoded).items()}
         return [detections_from_outputs({k: v[i] for k, v in outputs.items()},
@@ -125,17 +131,6 @@ def best_checkpoint(model_dir: str | Path) -> Path | None:
     """The checkpoint that scored best (its path without suffix), if there is one."""
     found = [path.with_suffix("") for path in (Path(model_dir) / BEST).glob("ckpt-*.index")]
     return max(found, key=lambda path: int(path.name.removeprefix("ckpt-")), default=None)
-
-
-def encode_png(image: np.ndarray) -> bytes:
-    """PNG bytes of a uint8 image [h, w] or [h, w, 3] (RGB)."""
-    import cv2
-
-    if image.dtype != np.uint8 or image.ndim not in (2, 3):
-        raise CraterError(f"image: got {image.dtype} of shape {image.shape}, expected uint8 "
-                          "[height, width] or [height, width, 3]")
-    bgr = image[..., ::-1] if image.ndim == 3 else image
-    return cv2.imencode(".png", bgr, [cv2.IMWRITE_PNG_COMPRESSION, 1])[1].tobytes()
 
 
 def _size(image: np.ndarray | bytes) -> tuple[int, int]:

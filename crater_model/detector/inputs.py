@@ -16,6 +16,8 @@ from crater_model.records.manifest import read_manifest
 from crater_model.records.read import decode_example
 
 Sample = dict[str, tf.Tensor]
+# Of 0..255: a blank image's noise is not blown up to full contrast.
+_LEAST_DEVIATION = 2.0
 
 
 def build_inputs(data: DataConfig, input_size: list[int],
@@ -31,7 +33,7 @@ def build_inputs(data: DataConfig, input_size: list[int],
         in the data where it stopped.
 
     Returns:
-      images float32 [batch, height, width, 3], normalised; labels with `image_info`
+      images float32 [batch, height, width, 3], standardised; labels with `image_info`
       [batch, 4, 2] (Model Garden's), `gt_boxes` [batch, n, 4] px of the network's input,
       `gt_classes` int32 [batch, n], `gt_masks` uint8 [batch, n, grid, grid], each padded with
       -1 (masks with 0), and `source_id` int64 [batch].
@@ -154,7 +156,7 @@ def fit(sample: Sample, parser: Parser, size: tuple[int, int], seed: tf.Tensor |
     start = tf.cast(offset, tf.int32)
     scaled = scaled[start[0]:start[0] + size[0], start[1]:start[1] + size[1]]
     visible = tf.cast(tf.shape(scaled)[:2], tf.float32)
-    scaled = normalize_and_pad(scaled, size)
+    scaled = standardize_and_pad(scaled, size)
 
     whole = sample["boxes"] * tf.tile(extent, [2]) - tf.tile(offset, [2])
     boxes = tf.minimum(tf.maximum(whole, 0.0), tf.tile(visible, [2]))
@@ -192,10 +194,16 @@ def fit_scale(shape: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
     return tf.reduce_min(tf.constant(size, tf.float32) / shape)
 
 
-def normalize_and_pad(image: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
-    """A float32 image [h, w, 3] of 0..255 as the network reads it: ImageNet's mean and
-    deviation taken off, zeros below and to the right up to `size` (height, width) px."""
-    image = preprocess_ops.normalize_image(image / 255.0)
+def standardize_and_pad(image: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
+    """A float32 image [h, w, 3] of 0..255 as the network reads it: its own mean taken off,
+    divided by its own deviation, zeros below and to the right up to `size` (height, width) px.
+
+    Exposure and gain differ from image to image and say nothing of the ground's shape: with
+    a fixed mean and deviation the dark images of a set are learnt last, if at all.
+    """
+    mean = tf.reduce_mean(image)
+    deviation = tf.math.reduce_std(image)
+    image = (image - mean) / tf.maximum(deviation, _LEAST_DEVIATION)
     return tf.image.pad_to_bounding_box(image, 0, 0, *size)
 
 

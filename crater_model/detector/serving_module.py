@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 from crater_model.detector.experiment import Experiment
-from crater_model.detector.inputs import fit_scale, normalize_and_pad, resize_image
+from crater_model.detector.inputs import fit_scale, standardize_and_pad, resize_image
 
 
 class DetectionModule(tf.Module):
@@ -68,4 +68,4 @@ class DetectionModule(tf.Module):
         shape = tf.cast(tf.shape(image)[:2], tf.float32)
         scaled, factors = resize_image(image, fit_scale(shape, self._size))
         visible = tf.cast(tf.shape(scaled)[:2], tf.float32)
-        return normalize_and_pad(scaled, self._size), tf.stack([shape, visible, factors])
+        return standardize_and_pad(scaled, self._size), tf.stack([shape, visible, factors])

@@ -10,6 +10,7 @@ import numpy as np
 
 from crater_model.annotations.dataset import Dataset, load_dataset
 from crater_model.annotations.pictures import overlay
+from crater_model.annotations.pixels import encode_png
 from crater_model.detections import Detections
 from crater_model.errors import DataError
 from crater_model.evaluation.evaluator import Evaluator
@@ -78,7 +79,6 @@ def comparison(image: np.ndarray, detections: Detections, truth: Truth,
 
 def _write_output(folder: Path, scores: dict, evaluator: Evaluator, dataset: Dataset,
                   chosen: list, found: list) -> None:
-    from crater_model.annotations.dataset import encode_png
     from crater_model.evaluation.plots import completeness, precision_recall
 
     make_folder(folder)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 
-from crater_model.annotations.dataset import decode_image, read_file
+from crater_model.annotations.pixels import decode_image, read_file
 from crater_model.errors import ConfigError
 from crater_model.mapping.tiles import detect_image
 from crater_model.mapping.write import SUFFIXES, write_detections

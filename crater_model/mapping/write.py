@@ -13,8 +13,8 @@ import numpy as np
 from pycocotools import mask as rle
 from shapely.geometry import Polygon, mapping
 
-from crater_model.annotations.dataset import encode_png
 from crater_model.annotations.pictures import class_color, overlay
+from crater_model.annotations.pixels import encode_png
 from crater_model.detections import Detections
 from crater_model.files import write_bytes
 from crater_model.mapping.outlines import outlines

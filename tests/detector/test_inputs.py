@@ -66,9 +66,10 @@ def whole(image, boxes, grids):
             "is_crowd": tf.constant([False]), "source_id": tf.constant("7")}
 
 
-def denormalized(image):
-    mean, deviation = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
-    return (image.numpy() * deviation + mean) * 255
+def brightness(image):
+    """The image back in 0..200, the sample's own range."""
+    values = image.numpy()
+    return (values - values.min()) / (values.max() - values.min()) * 200
 
 
 def test_fit_scales_and_pads():
@@ -78,7 +79,7 @@ def test_fit_scales_and_pads():
     np.testing.assert_allclose(labels["image_info"], [[40, 60], [80, 120], [2, 2], [0, 0]])
     assert labels["gt_classes"].numpy().tolist() == [1, -1, -1]
     assert labels["source_id"] == 7
-    shown = denormalized(image)[:80]
+    shown = brightness(image[:80])
     assert agreement(shown, labels["gt_boxes"].numpy()[:1], labels["gt_masks"].numpy()[:1]) > 0.93
 
 
@@ -90,7 +91,7 @@ def test_jitter_keeps_labels_on_the_pixels(seed):
     if labels["gt_classes"][0] < 0:
         return
     visible = labels["image_info"].numpy()[1].astype(int)
-    shown = denormalized(image)[:visible[0], :visible[1]]
+    shown = brightness(image[:visible[0], :visible[1]])
     assert agreement(shown, labels["gt_boxes"].numpy()[:1], labels["gt_masks"].numpy()[:1]) > 0.88
 
 
@@ -131,3 +132,16 @@ def test_a_resumed_run_goes_on_in_the_data(records):
     for (images, ids), (other_images, other_ids) in zip(whole_run[4:], resumed):
         assert ids.tolist() == other_ids.tolist()
         assert np.array_equal(images, other_images)
+
+
+def test_gain_and_exposure_do_not_matter():
+    rng = np.random.default_rng(0)
+    image = rng.uniform(60, 200, (30, 50, 3)).astype(np.float32)
+    bright, dark = (inputs.standardize_and_pad(tf.constant(i), (32, 64)).numpy()
+                    for i in (image, image * 0.2 + 5))
+    np.testing.assert_allclose(bright, dark, atol=1e-4)
+    assert bright[:30, :50].mean() == pytest.approx(0, abs=1e-4)
+    assert bright[:30, :50].std() == pytest.approx(1, abs=1e-3)
+    assert not bright[30:].any() and not bright[:, 50:].any()
+    blank = inputs.standardize_and_pad(tf.fill([4, 4, 3], 90.0), (8, 8)).numpy()
+    assert not blank.any()

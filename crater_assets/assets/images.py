@@ -1,0 +1,49 @@
+"""The labelled images, looked at before anything is made of them."""
+
+import dagster as dg
+
+from crater_assets.display import bullets, numbers, picture
+from crater_assets.history import plain_failures, short_hash
+from crater_assets.resources import Crater
+from crater_model.annotations.dataset import load_dataset
+from crater_model.annotations.validate import check_dataset
+
+
+@dg.asset(group_name="data", kinds={"coco"}, owners=["team:craters"], code_version="1")
+def annotated_images(context: dg.AssetExecutionContext,
+                     crater: Crater) -> dg.MaterializeResult:
+    """The labelled satellite images everything starts from.
+
+    `CRATER_DATASET` names a folder with `images/` and `annotations.json` (COCO instances);
+    without it synthetic terrain is rendered. Every label is read and every image decoded; the
+    check `labels_valid` fails, and names each problem, where they cannot be used. The data
+    version is the fingerprint of all labels and images.
+    """
+    with plain_failures():
+        folder = crater.dataset_folder()
+        report = check_dataset(folder)
+    for line in report.problems:
+        context.log.error(line)
+    statistics = report.statistics
+    fingerprint = statistics.get("fingerprint")
+    metadata = {
+        "dataset": dg.MetadataValue.path(str(folder)),
+        "fingerprint": fingerprint or "none: the data set has problems",
+        "problems": len(report.problems), "warnings": len(report.warnings),
+        "statistics": dg.MetadataValue.json(statistics),
+        **{name: statistics[name] for name in ("images", "scenes", "instances", "empty_images")
+           if name in statistics},
+        **numbers(statistics.get("diameter_px") or {}, "diameter_px_"),
+        **numbers(statistics.get("craters_per_image") or {}, "craters_per_image_"),
+    }
+    for name, lines in (("problem_list", report.problems), ("warning_list", report.warnings)):
+        if lines:
+            metadata[name] = bullets(lines)
+    if report.ok:
+        from crater_model.annotations.pictures import contact_sheet, diameter_histogram
+
+        dataset = load_dataset(folder)
+        metadata["labels"] = picture(contact_sheet(dataset, 6), "images with their labels")
+        metadata["diameters"] = picture(diameter_histogram(dataset), "diameters")
+    version = fingerprint or f"unusable-{short_hash(report.problems)}"
+    return dg.MaterializeResult(metadata=metadata, data_version=dg.DataVersion(version))

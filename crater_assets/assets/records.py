@@ -1,0 +1,107 @@
+"""Chips and TFRecords."""
+
+from pathlib import Path
+
+import dagster as dg
+from pydantic import Field
+
+from crater_assets.display import picture
+from crater_assets.history import plain_failures, short_fingerprint, short_hash, upstream
+from crater_assets.resources import Crater
+from crater_model.annotations.dataset import Dataset, load_dataset
+from crater_model.errors import DataError
+from crater_model.storage import Storage
+
+CODE_VERSION = "1"  # raise it when the same settings no longer give the same records
+
+
+class RecordsConfig(dg.Config):
+    """How scenes become records."""
+
+    scales: list[float] = Field([], description="Chip px per scene px, one or more. Empty: the "
+                                "power of two that brings the median crater near 16 px.")
+    validation_share: float = Field(0.15, ge=0, lt=1, description="Share of the scenes, 0..1.")
+    test_share: float = Field(0.15, ge=0, lt=1, description="Share of the scenes, 0..1.")
+    seed: int = Field(0, description="Which scenes go to which split.")
+    full_masks: bool = Field(False, description="Also write full-image PNG masks, as Model "
+                             "Garden's own parser wants them.")
+
+
+@dg.asset(deps=["annotated_images"], group_name="data", kinds={"tensorflow"},
+          owners=["team:craters"], code_version=CODE_VERSION)
+def tfrecords(context: dg.AssetExecutionContext, crater: Crater,
+              config: RecordsConfig) -> dg.MaterializeResult:
+    """TFRecords for training, validation and test, split by scene.
+
+    Scenes larger than the network's input, or whose craters are too small or too large for it,
+    are cut into chips first (kept under `chips/`). Records that exist already for the same
+    data and settings are used as they are.
+    """
+    with plain_failures():
+        from crater_model.detector.experiment import chip_size, load_experiment
+        from crater_model.records.manifest import read_manifest
+        from crater_model.records.show import records_picture
+
+        images = upstream(context, "annotated_images")
+        folder = crater.dataset_folder()
+        dataset = load_dataset(folder)
+        if dataset.fingerprint != images.metadata["fingerprint"]:
+            raise DataError(f"{folder}: has changed since annotated_images was materialized; "
+                            "materialize annotated_images again")
+        size = chip_size(load_experiment(crater.experiment))
+        version = "-".join((short_fingerprint(dataset.fingerprint),
+                            short_hash(size, config.model_dump(), CODE_VERSION)))
+        storage, key = crater.open_storage(), f"tfrecords/{version}"
+        reused = storage.exists(key)
+        if not reused:
+            _write(storage, key, dataset, size, config)
+        records = storage.fetch(key)
+        manifest = read_manifest(records)
+        pictured = "train" if manifest.splits["train"]["images"] else "test"
+        shown = records_picture(records, pictured, 6)
+        chips = _chips_key(version)
+        cut = storage.exists(chips)
+    metadata = {
+        "artifact": key, "url": storage.url(key), "reused": reused,
+        "chips": chips if cut else "none: whole scenes",
+        "dataset_fingerprint": dataset.fingerprint, "chip_size": size,
+        "bytes": sum(file["bytes"] for split in manifest.splits.values()
+                     for file in split["files"]),
+        "scales": str(list(manifest.scales)),
+        **{f"{split}_{what}": counts[what] for split, counts in manifest.splits.items()
+           for what in ("images", "instances", "max_instances")},
+        "files": dg.MetadataValue.json({name: split["files"]
+                                        for name, split in manifest.splits.items()}),
+        "records": picture(shown, "records with their labels"),
+    }
+    return dg.MaterializeResult(metadata=metadata, data_version=dg.DataVersion(version))
+
+
+def source_of_records(storage: Storage, records_key: str, dataset_folder: Path) -> Path:
+    """The data set the records under this key were written from: the chips or the scenes."""
+    chips = _chips_key(records_key.rpartition("/")[2])
+    return storage.fetch(chips) if storage.exists(chips) else dataset_folder
+
+
+def _chips_key(version: str) -> str:
+    return f"chips/{version}"
+
+
+def _write(storage: Storage, key: str, dataset: Dataset, size: int,
+           config: RecordsConfig) -> None:
+    from crater_model.annotations.chips import choose_scale, cut_chips
+    from crater_model.records.write import write_records
+
+    source = dataset.root
+    scales = config.scales or [choose_scale(dataset)]
+    fits = all(max(scene.width, scene.height) <= size for scene in dataset.scenes)
+    if scales != [1.0] or not fits:
+        chips = _chips_key(key.rpartition("/")[2])
+        cut_chips(dataset.root, storage.path(chips), size, scales=scales)
+        storage.publish(chips)
+        source = storage.path(chips)
+    shares = (1 - config.validation_share - config.test_share, config.validation_share,
+              config.test_share)
+    write_records(source, storage.path(key), splits=shares, full_masks=config.full_masks,
+                  seed=config.seed)
+    storage.publish(key)

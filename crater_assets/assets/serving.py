@@ -1,0 +1,67 @@
+"""The best model in a TF Serving image."""
+
+import dagster as dg
+from pydantic import Field
+
+from crater_assets.assets.best_model import SAVED_MODEL
+from crater_assets.history import plain_failures, short_hash, upstream
+from crater_assets.resources import Crater
+
+
+class ImageConfig(dg.Config):
+    """How the image is built."""
+
+    repository: str = Field("crater-serving", description="Name of the image, with its registry.")
+    gpu: bool = Field(False, description="On TF Serving's GPU base.")
+    push: bool = Field(False, description="Push it to its registry.")
+
+
+@dg.asset(deps=["best_model"], group_name="release", kinds={"docker"}, owners=["team:craters"],
+          code_version="1")
+def serving_image(context: dg.AssetExecutionContext, crater: Crater,
+                  config: ImageConfig) -> dg.MaterializeResult:
+    """A TF Serving image with the best model in it.
+
+    It is built with a Docker engine or buildah, whichever answers. Where there is none, or the
+    base image cannot be had, the complete build context is written and the metadata says so
+    plainly, with the command that builds it elsewhere.
+    """
+    with plain_failures():
+        from crater_model.serving.image import (BaseImageUnavailable, build_image, find_engine,
+                                                write_context)
+
+        model = upstream(context, "best_model")
+        storage = crater.open_storage()
+        saved_model = storage.fetch(model.artifact) / SAVED_MODEL / str(model.metadata["version"])
+        tag = f"{config.repository}:{model.metadata['version']}-{short_hash(model.artifact)}"
+        key = f"serving_image/{short_hash(model.artifact, crater.serving_base, config.gpu)}"
+        folder, options = storage.path(key), {"base": crater.serving_base or None,
+                                              "gpu": config.gpu}
+        image, why = None, ("No container engine answers here (neither Docker nor buildah)."
+                            if find_engine() is None else "")
+        if not why:
+            try:
+                image = build_image(saved_model, tag, push=config.push, context_dir=folder,
+                                    **options)
+            except BaseImageUnavailable as error:
+                why = str(error)
+        if image is None:
+            write_context(saved_model, folder, **options)
+        files = storage.publish(key)
+    metadata = {
+        "artifact": key, "url": storage.url(key), "files": len(files["files"]),
+        "context": dg.MetadataValue.path(str(folder)), "version": model.metadata["version"],
+        "best_model": model.artifact, "built": image is not None,
+        "build_command": f"docker build -t {tag} {folder}",
+    }
+    if image is not None:
+        metadata |= {"image": image.reference, "digest": image.digest, "engine": image.engine,
+                     "base": image.base, "labels": dg.MetadataValue.json(image.labels)}
+        if image.pushed:
+            metadata |= {"pushed": image.pushed, "pull_command": f"docker pull {image.pushed}"}
+    else:
+        context.log.warning(why)
+        metadata["no_image"] = (f"No image was built. {why} The build context is complete: "
+                                "run build_command where there is an engine.")
+    return dg.MaterializeResult(metadata=metadata, data_version=dg.DataVersion(
+        image.digest if image else f"context-{short_hash(files)}"))

@@ -1,0 +1,200 @@
+"""Asset checks: what must hold of each asset, tried out on the thing itself."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import dagster as dg
+import numpy as np
+
+from crater_assets.assets.best_model import SAVED_MODEL
+from crater_assets.assets.records import source_of_records
+from crater_assets.display import bullets
+from crater_assets.history import BLOCKING_CHECKS, Materialization, last_materialization
+from crater_assets.partitions import hyperparameter_sets
+from crater_assets.resources import Crater
+from crater_model.annotations.dataset import Dataset, load_dataset
+from crater_model.annotations.validate import check_dataset
+from crater_model.detections import Detections
+from crater_model.errors import CraterError, DataError
+
+BOX_TOLERANCE_PX = 1.0
+SCORE_TOLERANCE = 1e-3
+
+
+def _result(problems: Sequence[str], good: str, severity=dg.AssetCheckSeverity.ERROR,
+            **metadata: Any) -> dg.AssetCheckResult:
+    """Passes without problems; otherwise says the first one and lists them all."""
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    if problems:
+        metadata["problems"] = bullets(problems)
+    return dg.AssetCheckResult(passed=not problems, severity=severity, metadata=metadata,
+                               description=problems[0] + more if problems else good)
+
+
+def _materialized(context, asset: str, partition: str | None = None) -> Materialization:
+    found = last_materialization(context.instance, asset, partition)
+    if found is None:
+        raise DataError(f"{asset} has not been materialized; materialize it first")
+    return found
+
+
+@dg.asset_check(asset="annotated_images", name=BLOCKING_CHECKS["annotated_images"],
+                blocking=True)
+def labels_valid(crater: Crater) -> dg.AssetCheckResult:
+    """Every label and image can be used; each that cannot is named."""
+    try:
+        report = check_dataset(crater.dataset_folder())
+    except CraterError as error:
+        return _result([str(error)], "")
+    counts = report.statistics
+    return _result(report.problems, f"{counts.get('instances')} instances in "
+                   f"{counts.get('images')} images are usable", warnings=len(report.warnings))
+
+
+@dg.asset_check(asset="tfrecords", name=BLOCKING_CHECKS["tfrecords"], blocking=True)
+def records_agree(context: dg.AssetCheckExecutionContext, crater: Crater) -> dg.AssetCheckResult:
+    """The records are whole and hold exactly the data set: counts per split, classes, checksums."""
+    try:
+        made = _materialized(context, "tfrecords")
+        storage, folder = crater.open_storage(), crater.dataset_folder()
+        source = load_dataset(source_of_records(storage, made.artifact, folder))
+        records = storage.fetch(made.artifact)
+        problems = records_problems(records, source)
+        if made.metadata["dataset_fingerprint"] != load_dataset(folder).fingerprint:
+            problems.append(f"{folder}: has changed since the records were written; "
+                            "materialize annotated_images and tfrecords again")
+    except CraterError as error:
+        problems = [str(error)]
+    return _result(problems, "the records agree with the data set")
+
+
+def records_problems(records, source: Dataset) -> list[str]:
+    """What in a folder of records differs from the data set it was written from."""
+    from crater_model.records.manifest import read_manifest, verify_manifest
+
+    problems = list(verify_manifest(records, source.root))
+    left = {scene.scene for scene in source.scenes}
+    for split, said in read_manifest(records).splits.items():
+        names = set(said["scenes"])
+        if names - left:
+            problems.append(f"{records}: {split} holds the scene {sorted(names - left)[0]}, which "
+                            "is in another split too or not in the data set; write them again")
+        left -= names
+        scenes = [scene for scene in source.scenes if scene.scene in names]
+        found = {"images": len(scenes), "instances": sum(len(s.instances) for s in scenes)}
+        problems += [f"{records}: {split} has {said[what]} {what}, the data set has {count}; "
+                     "write them again" for what, count in found.items() if said[what] != count]
+    if left:
+        problems.append(f"{records}: {len(left)} scene(s) are in no split, {sorted(left)[0]} "
+                        "first; write them again")
+    return problems
+
+
+@dg.asset_check(asset="checkpoint", name=BLOCKING_CHECKS["checkpoint"], blocking=True,
+                partitions_def=hyperparameter_sets)
+def training_converged(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
+    """The final loss is a finite number, and there is a score to choose by."""
+    name = context.partition_key
+    made = last_materialization(context.instance, "checkpoint", name)
+    if made is None:
+        return _result([f"checkpoint[{name}] has not been materialized; materialize it first"], "")
+    problems = training_problems(name, made.metadata["result"])
+    metric = made.metadata["result"]["metric"]
+    return _result(problems, f"{metric['name']} {metric['value']}")
+
+
+def training_problems(name: str, result: dict[str, Any]) -> list[str]:
+    """What makes the summary of a training unusable for the leaderboard."""
+    problems, metric = [], result["metric"]
+    loss, value = result["loss"], metric["value"]
+    if loss is None or not math.isfinite(loss):
+        problems.append(f"{name}: the final loss is {loss}, expected a finite number; lower the "
+                        "learning rate")
+    if value is None or not math.isfinite(value) or value < 0:
+        problems.append(f"{name}: {metric['name']} is {value}, expected a number from 0 up; see "
+                        "that the validation split has labels and train for more steps")
+    return problems
+
+
+@dg.asset_check(asset="best_model")
+def saved_model_matches_checkpoint(context: dg.AssetCheckExecutionContext,
+                                   crater: Crater) -> dg.AssetCheckResult:
+    """The exported SavedModel finds in a test record what the checkpoint finds."""
+    from crater_model.detector.detector import Detector
+
+    try:
+        made = _materialized(context, "best_model")
+        storage = crater.open_storage()
+        exported = (storage.fetch(made.artifact) / SAVED_MODEL / str(made.metadata["version"]))
+        name, image = test_image(storage.fetch(made.metadata["records"]))
+        before = Detector.load(storage.fetch(made.metadata["checkpoint"])).detect([image])[0]
+        after = Detector.load(exported).detect([image])[0]
+    except CraterError as error:
+        return _result([str(error)], "")
+    problems = [f"{name}: {line}" for line in detection_differences(before, after)]
+    return _result(problems, f"{len(after)} detections in {name} agree",
+                   detections=len(after))
+
+
+def test_image(records) -> tuple[str, np.ndarray]:
+    """Name and pixels of the test record with the most labels, of the first hundred.
+
+    A record has the network's own scale. Where none is for testing, another split's is taken.
+    """
+    from crater_model.records.read import read_split
+
+    for split in ("test", "validation", "train"):
+        found = list(read_split(records, split).take(100).as_numpy_iterator())
+        if found:
+            record = max(found, key=lambda r: len(r["boxes"]))
+            return f"{split} record {record['source_id'].decode()}", record["image"]
+    raise DataError(f"{records}: holds no record; write the records again")
+
+
+def detection_differences(one: Detections, other: Detections) -> list[str]:
+    """Where two lists of detections in one image differ by more than rounding.
+
+    Detections are paired by box, since equal scores may come in either order. One that has no
+    partner counts only if its score is more than the tolerance above the lowest score.
+    """
+    problems, free = [], np.ones(len(other), bool)
+    floor = min((float(d.scores.min()) for d in (one, other) if len(d)), default=0.0)
+    for box, score, kind in zip(one.boxes, one.scores, one.classes):
+        fits = (free & (np.abs(other.boxes - box).max(axis=1, initial=0) <= BOX_TOLERANCE_PX)
+                & (np.abs(other.scores - score) <= SCORE_TOLERANCE) & (other.classes == kind))
+        if fits.any():
+            free[np.flatnonzero(fits)[np.abs(other.scores[fits] - score).argmin()]] = False
+        elif score > floor + SCORE_TOLERANCE:
+            problems.append(f"box {np.round(box, 1).tolist()} with score {score:.3f} is missing "
+                            "from the SavedModel's")
+    problems += [f"box {np.round(other.boxes[i], 1).tolist()} with score {other.scores[i]:.3f} is "
+                 "only in the SavedModel's"
+                 for i in np.flatnonzero(free) if other.scores[i] > floor + SCORE_TOLERANCE]
+    return problems
+
+
+@dg.asset_check(asset="serving_image")
+def image_answers(context: dg.AssetCheckExecutionContext, crater: Crater) -> dg.AssetCheckResult:
+    """The image, run with the engine that built it, answers a gRPC prediction."""
+    from crater_model.serving.image import EngineUnavailable, run_image
+
+    warn = dg.AssetCheckSeverity.WARN
+    try:
+        made = _materialized(context, "serving_image")
+        if not made.metadata["built"]:
+            return _result([made.metadata["no_image"]], "", severity=warn)
+        model = _materialized(context, "best_model")
+        name, image = test_image(crater.open_storage().fetch(model.metadata["records"]))
+        with run_image(made.metadata["image"], made.metadata["engine"]) as client:
+            found = client.detect([image])[0]
+    except EngineUnavailable as error:
+        return _result([str(error)], "", severity=warn)
+    except CraterError as error:
+        return _result([str(error)], "")
+    return _result([], f"{made.metadata['image']} found {len(found)} detections in "
+                   f"{name}", detections=len(found))
+
+
+CHECKS = [labels_valid, records_agree, training_converged, saved_model_matches_checkpoint,
+          image_answers]

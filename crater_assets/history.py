@@ -1,0 +1,121 @@
+"""What Dagster remembers of an asset: its last materialization, and whether its checks passed.
+
+Assets hand large folders on by storage key: the upstream asset's materialization says under
+which key it put them, so a consumer takes exactly that and never "the newest file".
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import dagster as dg
+from dagster._core.event_api import PartitionKeyFilter
+from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
+
+from crater_model.errors import CraterError, DataError
+
+# asset -> its blocking check; checks.py defines them.
+BLOCKING_CHECKS = {
+    "annotated_images": "labels_valid",
+    "tfrecords": "records_agree_with_the_data_set",
+    "checkpoint": "loss_finite_and_metric_present",
+}
+
+
+@dataclass(frozen=True)
+class Materialization:
+    """The last materialization of an asset or of one of its partitions.
+
+    Attributes:
+      artifact: storage key of what was made ("" where nothing is stored).
+      metadata: the materialization's metadata as plain values.
+      check_passed: result of the blocking check on this very materialization; None if it
+        has none or has not run.
+      problem: the failed check's own words, "" otherwise.
+    """
+
+    asset: str
+    artifact: str
+    metadata: dict[str, Any]
+    run_id: str
+    timestamp: float
+    check_passed: bool | None
+    problem: str = ""
+
+
+def last_materialization(instance: dg.DagsterInstance, asset: str,
+                         partition: str | None = None) -> Materialization | None:
+    """The last materialization of `asset` (of its `partition`), or None."""
+    found = instance.fetch_materializations(
+        dg.AssetRecordsFilter(asset_key=dg.AssetKey(asset),
+                              asset_partitions=[partition] if partition else None), limit=1)
+    if not found.records:
+        return None
+    record = found.records[0]
+    metadata = {name: value.value for name, value in record.asset_materialization.metadata.items()}
+    passed, problem = _blocking_check(instance, asset, partition, record)
+    return Materialization(asset, metadata.get("artifact", ""), metadata, record.run_id,
+                           record.timestamp, passed, problem)
+
+
+def upstream(context, asset: str, partition: str | None = None) -> Materialization:
+    """The last materialization of an asset that the running one reads.
+
+    A failing blocking check stops what comes after it only within its own run, hence the
+    second look here.
+
+    Raises:
+      DataError: it was never materialized, or its blocking check failed.
+    """
+    found = last_materialization(context.instance, asset, partition)
+    name = f"{asset}[{partition}]" if partition else asset
+    if found is None:
+        raise DataError(f"{name} has not been materialized; materialize it first")
+    if found.check_passed is False:
+        raise DataError(f"{name} failed its check: {found.problem}")
+    return found
+
+
+def _blocking_check(instance, asset: str, partition: str | None,
+                    materialization) -> tuple[bool | None, str]:
+    check = BLOCKING_CHECKS.get(asset)
+    if check is None:
+        return None, ""
+    records = instance.event_log_storage.get_asset_check_execution_history(
+        dg.AssetCheckKey(dg.AssetKey(asset), check), limit=25,
+        status={AssetCheckExecutionRecordStatus.SUCCEEDED, AssetCheckExecutionRecordStatus.FAILED},
+        partition_filter=PartitionKeyFilter(key=partition))
+    for record in records:  # the newest first
+        evaluation = record.event.dagster_event.event_specific_data
+        target = evaluation.target_materialization_data
+        # In a partitioned run Dagster names no target for an asset without partitions; what is
+        # said after the last materialization is about it.
+        if (target.storage_id == materialization.storage_id if target
+                else record.event.timestamp >= materialization.timestamp):
+            return evaluation.passed, evaluation.description or check
+    return None, ""
+
+
+@contextmanager
+def plain_failures() -> Iterator[None]:
+    """A `CraterError` becomes a step failure whose message is its one line."""
+    try:
+        yield
+    except CraterError as error:
+        raise dg.Failure(str(error), allow_retries=False) from error
+
+
+def short_hash(*values: Any) -> str:
+    """Eight hex digits that change when any of these JSON values does."""
+    text = json.dumps(values, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def short_fingerprint(fingerprint: str) -> str:
+    """The first twelve hex digits of "sha256:..."."""
+    return fingerprint.rpartition(":")[2][:12]

@@ -1,0 +1,46 @@
+"""What the asset tests share: a code location's resource on a tiny data set."""
+
+import dagster as dg
+import pytest
+
+from crater_assets.assets import ASSETS
+from crater_assets.checks import CHECKS
+from crater_assets.resources import Crater
+
+
+@pytest.fixture
+def crater(tmp_path, tiny_dataset) -> Crater:
+    """The resource on the tiny data set, with an empty storage."""
+    return Crater(dataset=str(tiny_dataset), storage=str(tmp_path / "storage"))
+
+
+@pytest.fixture
+def instance():
+    """A Dagster instance of this test's own."""
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield instance
+
+
+@pytest.fixture(scope="session")
+def run_assets():
+    """run_assets(instance, crater, *assets, partition=None, **config): materializes them."""
+    def run(instance, crater, *assets, partition=None, **config):
+        return dg.materialize(
+            ASSETS + CHECKS, instance=instance, resources={"crater": crater},
+            selection=dg.AssetSelection.assets(*assets), partition_key=partition,
+            raise_on_error=False,
+            run_config={"ops": {name: {"config": values} for name, values in config.items()}})
+    return run
+
+
+@pytest.fixture(scope="session")
+def run_check():
+    """run_check(instance, crater, name, partition=None): runs one check, gives its evaluation."""
+    def run(instance, crater, name, partition=None):
+        wanted = [check for check in CHECKS if name in {k.name for k in check.check_keys}]
+        result = dg.materialize(
+            ASSETS + wanted, instance=instance, resources={"crater": crater},
+            selection=dg.AssetSelection.checks(*wanted), partition_key=partition,
+            raise_on_error=False)
+        return result.get_asset_check_evaluations()[0]
+    return run

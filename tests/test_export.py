@@ -1,0 +1,147 @@
+"""The SavedModel: the checkpoint's detections, stock operations only, plain TensorFlow enough."""
+
+import json
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+
+from crater_model.detector import Detector
+from crater_model.annotations.pixels import encode_png
+from crater_model.errors import CraterError
+from crater_model.export import WARMUP, WARMUP_BATCHES, export_saved_model
+from crater_model.records.write import write_records
+from crater_model.training import train
+from tests.tiny import TINY
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def model_dir(tmp_path_factory, make_dataset):
+    folder = tmp_path_factory.mktemp("export")
+    make_dataset(folder / "data", craters=(4, 6, 0, 5))
+    write_records(folder / "data", folder / "records", splits=(0.5, 0.25, 0.25))
+    train(folder / "records", folder / "model", "demo", {**TINY, "trainer.train_steps": 2})
+    return folder / "model"
+
+
+@pytest.fixture(scope="module")
+def saved_model(model_dir, tmp_path_factory):
+    return export_saved_model(model_dir, tmp_path_factory.mktemp("saved"), 7,
+                              metrics={"test": {"mask_AP": 0.5}})
+
+
+def images():
+    rng = np.random.default_rng(1)
+    shapes = ((50, 80), (96, 96), (120, 60), (30, 200, 3))
+    return [rng.integers(0, 255, shape).astype(np.uint8) for shape in shapes]
+
+
+def test_it_finds_what_the_checkpoint_finds(model_dir, saved_model):
+    for ours, theirs in zip(Detector.load(model_dir).detect(images()),
+                            Detector.load(saved_model).detect(images())):
+        assert len(ours) == len(theirs) > 0 and ours.size == theirs.size
+        np.testing.assert_allclose(ours.boxes, theirs.boxes, atol=1e-3)
+        np.testing.assert_allclose(ours.scores, theirs.scores, atol=1e-5)
+        assert np.abs(ours.masks.astype(int) - theirs.masks).max() <= 1
+
+
+def test_sizes_in_one_request_may_differ(saved_model):
+    """An image gives the same alone and among images of other sizes."""
+    detector = Detector.load(saved_model)
+    together = detector.detect(images())
+    for image, found in zip(images(), together):
+        alone = detector.detect([image])[0]
+        assert len(alone) == len(found)
+        np.testing.assert_allclose(alone.boxes, found.boxes, atol=1e-3)
+        height, width = image.shape[:2]
+        assert (found.boxes >= 0).all() and (found.boxes <= [height, width] * 2).all()
+
+
+def test_scaling_an_image_scales_its_boxes(saved_model):
+    """Boxes are in the pixels of the image as it was sent, in y and in x."""
+    image = cv2.GaussianBlur(images()[1], (0, 0), 3)[:48, :96]
+    large = cv2.resize(image, None, fx=2, fy=2, interpolation=cv2.INTER_LINEAR)
+    one, other = Detector.load(saved_model).detect([image, large])
+    pairs = [(a, b) for a, s in zip(one.boxes, one.scores)
+             for b, t in zip(other.boxes, other.scores) if abs(s - t) < 0.02]
+    assert min(np.abs(2 * a - b).max() for a, b in pairs) < 1.5
+
+
+def test_plain_tensorflow_loads_it(saved_model, tmp_path):
+    """A process with none of our packages gets the contract's outputs; JPEG works too."""
+    (tmp_path / "a.png").write_bytes(encode_png(images()[0]))
+    (tmp_path / "b.jpg").write_bytes(cv2.imencode(".jpg", images()[2])[1].tobytes())
+    code = f"""
+import sys, json
+import tensorflow as tf
+files = [open(name, "rb").read() for name in ({str(tmp_path / 'a.png')!r}, {str(tmp_path / 'b.jpg')!r})]
+loaded = tf.saved_model.load({str(saved_model)!r})
+out = loaded.signatures["serving_default"](image_bytes=tf.constant(files))
+assert not [m for m in sys.modules if m.startswith(("official", "crater_model", "tf_keras"))]
+print(json.dumps({{k: [v.dtype.name, v.shape.as_list()] for k, v in out.items()}}))
+print(loaded.signatures["describe"](query=tf.constant([b""]))["model_card"][0].numpy().decode())
+"""
+    done = subprocess.run([sys.executable, "-c", code], text=True, capture_output=True,
+                          cwd=tmp_path, env={"PATH": "/usr/bin:/bin", "TF_CPP_MIN_LOG_LEVEL": "3"})
+    assert done.returncode == 0, done.stderr[-2000:]
+    outputs, card = (json.loads(line) for line in done.stdout.splitlines())
+    k = outputs["detection_boxes"][1][1]
+    assert outputs == {
+        "detection_boxes": ["float32", [2, k, 4]], "detection_scores": ["float32", [2, k]],
+        "detection_classes": ["int64", [2, k]], "detection_masks": ["uint8", [2, k, 28, 28]],
+        "num_detections": ["int32", [2]]}
+    assert card["version"] == 7 and card["label_map"] == {"1": "crater"}
+
+
+def test_only_stock_operations(saved_model):
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    proto = saved_model_pb2.SavedModel()
+    proto.ParseFromString((saved_model / "saved_model.pb").read_bytes())
+    graph = proto.meta_graphs[0].graph_def
+    nodes = [*graph.node, *(node for f in graph.library.function for node in f.node_def)]
+    names = {node.op for node in nodes}
+    assert not {name for name in names if "PyFunc" in name or "Xla" in name}
+    assert not any(node.attr["_XlaMustCompile"].b for node in nodes)
+    assert "DecodeImage" in names and "CombinedNonMaxSuppression" in names
+
+
+def test_model_card_and_warm_up(saved_model):
+    import tensorflow as tf
+    from tensorflow_serving.apis import prediction_log_pb2
+
+    card = json.loads((saved_model / "assets.extra" / "model_card.json").read_text())
+    assert card["metrics"]["test"] == {"mask_AP": 0.5}
+    assert card["data"].startswith("sha256:") and card["chip_size"] == 96
+    assert card["overrides"]["trainer.train_steps"] == 2
+    logs = [prediction_log_pb2.PredictionLog.FromString(record.numpy())
+            for record in tf.data.TFRecordDataset(str(saved_model / WARMUP))]
+    assert [log.predict_log.request.inputs["image_bytes"].tensor_shape.dim[0].size
+            for log in logs] == list(WARMUP_BATCHES)
+
+
+def test_the_server_gives_the_same(saved_model):
+    from crater_model.serving.client import Client
+    from crater_model.serving.server import Server
+
+    expected = Detector.load(saved_model).detect(images())
+    with Server.of(saved_model, grpc_port=0, rest_port=None) as server:
+        with Client(f"127.0.0.1:{server.grpc_port}") as client:
+            assert client.describe()["chip_size"] == 96
+            found = client.detect(images())
+    for ours, theirs in zip(expected, found):
+        np.testing.assert_allclose(ours.boxes, theirs.boxes, atol=1e-3)
+        assert theirs.masks.dtype == np.uint8 and theirs.size == ours.size
+
+
+def test_versions_are_never_changed(model_dir, saved_model, tmp_path):
+    with pytest.raises(CraterError, match="this version exists"):
+        export_saved_model(model_dir, saved_model.parent, 7)
+    with pytest.raises(CraterError, match="expected a whole number from 1"):
+        export_saved_model(model_dir, tmp_path, 0)
+    with pytest.raises(CraterError, match="is not a model directory"):
+        export_saved_model(tmp_path, tmp_path / "out")
