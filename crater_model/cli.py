@@ -95,7 +95,7 @@ def _synthesize(commands) -> None:
 
     command = _command(commands, "synthesize", "render labelled terrain", run)
     command.add_argument("directory", metavar="DIR")
-    command.add_argument("--scenes", type=_whole, default=200)
+    command.add_argument("--scenes", type=_whole, default=400)
     command.add_argument("--size", type=_size, default=(256, 256), metavar="WxH")
     command.add_argument("--seed", type=int, default=0)
     command.add_argument("--empty-share", type=float, default=0.05,

@@ -17,7 +17,7 @@ from crater_model.progress import track
 from crater_model.synthesis.scene import check_size, render_scene
 
 
-def synthesize(out_dir: str | os.PathLike, scenes: int = 200, size: tuple[int, int] = (256, 256),
+def synthesize(out_dir: str | os.PathLike, scenes: int = 400, size: tuple[int, int] = (256, 256),
                seed: int = 0, empty_share: float = 0.05, workers: int | None = None,
                count: int | None = None) -> dict:
     """Renders a data set: `out_dir`/images/*.png and `out_dir`/annotations.json.
