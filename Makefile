@@ -29,14 +29,14 @@ ifneq ($(UV),)
 	$(UV) pip install --quiet --python $(PY) --no-deps --no-build-isolation -e .
 else
 	test -x $(PY) || $(PYTHON) -m venv $(VENV)
-	$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(PY) -m pip install --quiet --disable-pip-version-check --no-compile --require-hashes -r requirements.lock
 	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 endif
 	touch $@
 
 lock:
 	uv pip compile pyproject.toml --extra dev --python-version 3.11 --generate-hashes \
-	  --no-emit-index-url --no-annotate --no-header --quiet --output-file requirements.lock
+	  --no-emit-index-url --no-annotate --no-header --no-strip-extras --quiet --output-file requirements.lock
 
 clean:
 	rm -rf $(VENV) demo
