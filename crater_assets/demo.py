@@ -10,6 +10,7 @@ used again.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shlex
 import subprocess
@@ -60,7 +61,7 @@ def run(root: Path) -> dict[str, Any]:
         _say(f"Dagster runs at {url} while this lasts; its log is {folder / 'dagster.log'}")
         launch.wait_for_run(url, launch.launch_job(url, "prepare_data"), "data")
         backfill = launch.launch_backfill(url, ["checkpoint"], sets)
-        launch.wait_for_backfill(url, backfill, "training", len(sets))
+        launch.wait_for_backfill(url, backfill, "training", len(sets), note=training_note)
         launch.wait_for_run(url, launch.launch_job(url, "release"), "release")
     model, image = _materialized(root, "best_model"), _materialized(root, "serving_image")
     saved_model = Path(model.metadata["saved_model"])
@@ -79,7 +80,6 @@ def run(root: Path) -> dict[str, Any]:
         "metric": model.metadata["metric"], "saved_model": str(saved_model),
         "image": image.metadata["image"] if image.metadata["built"] else None,
         "image_note": image.metadata.get("no_image", ""),
-        "image_context": image.metadata["context"],
         "scene": name, "detections": found,
         "overlay": str(folder / "overlay.png"), "outlines": str(folder / "outlines.geojson"),
         "ui": ui_command(), "seconds": round(time.monotonic() - started, 1),
@@ -123,6 +123,20 @@ def unseen_scene(root: Path) -> tuple[str, bytes]:
             return f"the test scene {scene.file_name}", read_file(dataset.image_path(scene))
     raise CraterError(f"{dataset.root}: has too few scenes for a test split; the model is "
                       "trained and served, but there is no unseen scene to show")
+
+
+def training_note() -> str:
+    """How far the training that wrote last has come."""
+    storage = Crater.from_environment().open_storage()
+    written = sorted(storage.path("checkpoints").glob("*/*/metrics.jsonl"),
+                     key=lambda path: path.stat().st_mtime)
+    lines = written[-1].read_text().splitlines() if written else []
+    with contextlib.suppress(ValueError, IndexError, KeyError):
+        row = json.loads(lines[-1])
+        score = f"mask_AP {row['mask_AP']:.3f}" if "mask_AP" in row else (
+            f"loss {row['total_loss']:.3f}")
+        return f"step {row['step']}, {score}"
+    return "starting"
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -124,10 +124,12 @@ def wait_for_run(url: str, run_id: str, what: str = "run", timeout_s: float = 36
 
 
 def wait_for_backfill(url: str, backfill_id: str, what: str = "backfill", total: int | None = None,
-                      timeout_s: float = 7200) -> list[dict[str, Any]]:
+                      timeout_s: float = 7200,
+                      note: Callable[[], str] | None = None) -> list[dict[str, Any]]:
     """Waits until the backfill has ended and returns its runs.
 
     Args:
+      note: says more of how far it is, for the progress line.
       total: how many runs it has. Where this is given it ends with the last of them; else
         with the daemon's own word, which comes up to half a minute later.
 
@@ -145,8 +147,9 @@ def wait_for_backfill(url: str, backfill_id: str, what: str = "backfill", total:
                 raise CraterError(f"{what} {backfill_id}: {found.get('message')}")
             runs = [_run(run) for run in reversed(found["runs"])]
             ended = [run for run in runs if run["status"] in _RUN_ENDS]
+            started = [_title(run) for run in runs if run["status"] == "STARTED"]
             line.update(len(ended), note=", ".join(
-                _title(run) for run in runs if run["status"] == "STARTED"))
+                started + ([note()] if note and started else [])))
             if found["status"] in _BACKFILL_ENDS or (total and len(ended) >= total):
                 break
     bad = [run for run in runs if run["status"] != "SUCCESS"]

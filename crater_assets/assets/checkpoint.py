@@ -8,6 +8,7 @@ from pydantic import Field
 from crater_assets.display import curves, numbers, picture
 from crater_assets.history import plain_failures, short_hash, upstream
 from crater_assets.partitions import hyperparameter_sets, hyperparameters
+from crater_assets.pool import POOL
 from crater_assets.resources import Crater
 
 
@@ -34,7 +35,7 @@ class TrainingConfig(dg.Config):
 # a range under no partition.
 @dg.asset(deps=["tfrecords"], group_name="training", kinds={"tensorflow"},
           owners=["team:craters"], code_version="1", partitions_def=hyperparameter_sets,
-          pool="gpu")
+          pool=POOL)
 def checkpoint(context: dg.AssetExecutionContext, crater: Crater,
                config: TrainingConfig) -> dg.MaterializeResult:
     """A Mask R-CNN trained with one hyperparameter set (one partition).

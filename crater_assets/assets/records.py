@@ -7,6 +7,7 @@ from pydantic import Field
 
 from crater_assets.display import picture
 from crater_assets.history import plain_failures, short_fingerprint, short_hash, upstream
+from crater_assets.pool import POOL, make_pool_known
 from crater_assets.resources import Crater
 from crater_model.annotations.dataset import Dataset, load_dataset
 from crater_model.errors import DataError
@@ -37,6 +38,7 @@ def tfrecords(context: dg.AssetExecutionContext, crater: Crater,
     are cut into chips first (kept under `chips/`). Records that exist already for the same
     data and settings are used as they are.
     """
+    make_pool_known(context.instance, POOL)
     with plain_failures():
         from crater_model.detector.experiment import chip_size, load_experiment
         from crater_model.records.manifest import read_manifest

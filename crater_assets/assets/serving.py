@@ -61,7 +61,8 @@ def serving_image(context: dg.AssetExecutionContext, crater: Crater,
             metadata |= {"pushed": image.pushed, "pull_command": f"docker pull {image.pushed}"}
     else:
         context.log.warning(why)
-        metadata["no_image"] = (f"No image was built. {why} The build context is complete: "
-                                "run build_command where there is an engine.")
+        metadata["no_image"] = (f"No image was built. {why.rstrip('.')}. The build context is "
+                                f"complete: run `{metadata['build_command']}` where there is an "
+                                "engine.")
     return dg.MaterializeResult(metadata=metadata, data_version=dg.DataVersion(
         image.digest if image else f"context-{short_hash(files)}"))

@@ -156,8 +156,8 @@ def demo() -> Experiment:
                               shuffle_buffer_size=1000, parser=augmentation),
         validation_data=DataConfig(is_training=False, split="validation",
                                    global_batch_size=4, drop_remainder=False))
-    return _experiment(task, rate=3e-3, steps=600, warmup=50, optimizer="adamw",
-                       interval=300, loop=10)
+    return _experiment(task, rate=3e-3, steps=700, warmup=50, optimizer="adamw",
+                       interval=350, loop=10)
 
 
 def resnet50_1024() -> Experiment:

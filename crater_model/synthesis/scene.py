@@ -16,7 +16,7 @@ from crater_model.synthesis.relief import (
 
 MARGIN = 24  # px of ground around the scene, for relief and shadows that reach into it
 MIN_SIZE, MAX_SIZE = 16, 8192  # px a side; a larger ground would not fit in memory
-STANDING = 0.5  # a crater keeps its label while this share of its crest stands
+STANDING = 0.65  # a crater keeps its label while this share of its crest stands
 SUNLIT = 0.3  # and of that crest this share is not in shadow (its own never hides so much)
 INSIDE = 0.5  # and this share of its area lies in the scene, as in chips
 
@@ -43,7 +43,7 @@ def render_scene(seed: int | tuple[int, ...], width: int = 256, height: int = 25
     """Renders terrain and its labels.
 
     Labelled: every crater of at least 8 px (`MIN_DIAMETER`) whose depth still shows at
-    this sun, of whose crest half stands and 30 % is in the sun, and of whose area half is
+    this sun, of whose crest two thirds stand and 30 % is in the sun, and of whose area half is
     in the image; a label is the full outline, also where a later crater cut it. Craters
     of 2 to 4.6 px are there as unlabelled texture; between the two sizes there are none.
 
@@ -65,7 +65,7 @@ def render_scene(seed: int | tuple[int, ...], width: int = 256, height: int = 25
     if count is None:
         count = _number(rng, width, height)
     # Shading is slope / tan(elevation): under a high sun a shallow crater does not show.
-    shallowest = max(0.055, 0.09 * np.tan(elevation))
+    shallowest = max(0.06, 0.1 * np.tan(elevation))
     craters = draw_craters(rng, width, height, count, shallowest)
 
     ground = _ground(rng, width, height, craters)

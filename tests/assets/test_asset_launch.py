@@ -53,6 +53,9 @@ def test_the_whole_graph_by_one_backfill(url, folder):
         "short", "shorter"]
     assert len(runs) == 4 and {run["status"] for run in runs} == {"SUCCESS"}
     with instance_of(folder) as instance:
+        trained = sorted((r.start_time, r.end_time) for r in instance.get_run_records()
+                         if r.dagster_run.tags.get("dagster/partition"))
+        assert len(trained) == 2 and trained[0][1] <= trained[1][0]  # one at a time in the pool
         for name, steps in (("short", 2), ("shorter", 1)):
             made = last_materialization(instance, "checkpoint", name)
             assert made.metadata["steps"] == steps and made.check_passed is True
