@@ -155,16 +155,11 @@ def test_the_whole_way(crowded_dataset, tmp_path, capsys):
                    "1", status=1)
     assert "this version exists" in lines[0]
 
-    images = [crowded_dataset / "images" / f"scene_00{n}.png" for n in (1, 3)]
+    images = [crowded_dataset / "images" / f"scene_00{n}.png" for n in (2, 3)]
     counts = {crater(capsys, "detect", *images, "--model", tmp_path / model, "--threshold", "0.05",
                      "--output", tmp_path / f"{model}.csv")["detections"]
               for model in ("model", "saved")}
     assert len(counts) == 1
-    for suffix in ("geojson", "json"):
-        crater(capsys, "detect", *images, "--model", tmp_path / "saved", "--output",
-               tmp_path / f"found.{suffix}")
-    crater(capsys, "detect", images[0], "--model", tmp_path / "saved", "--output",
-           tmp_path / "found.png")
     lines = crater(capsys, "detect", *images, "--model", tmp_path / "saved", "--output",
                    tmp_path / "two.png", status=1)
     assert "a picture shows one image, got 2" in lines[0]

@@ -47,31 +47,45 @@ def merge(parts: Sequence[Detections], cut: Sequence[np.ndarray]) -> Detections:
 
 def same_crater_keep(shapes: Sequence[shapely.Polygon], scores: np.ndarray, classes: np.ndarray,
                      cut: np.ndarray) -> np.ndarray:
-    """Which of the outlines stay when every crater is to be there once: bool [n]."""
-    shapes = np.asarray(shapes, dtype=object)
-    areas = shapely.area(shapes)
-    first, second = shapely.STRtree(shapes).query(shapes, predicate="intersects")
-    pairs = first < second
-    first, second = first[pairs], second[pairs]
-    same_class = classes[first] == classes[second]
-    first, second = first[same_class], second[same_class]
-    overlap = shapely.area(shapely.intersection(shapes[first], shapes[second]))
-    smaller = np.minimum(areas[first], areas[second])
-    larger = np.maximum(areas[first], areas[second])
-    iou = overlap / np.maximum(areas[first] + areas[second] - overlap, 1e-9)
-    alike = (iou >= SAME_IOU) & (larger <= SAME_DIAMETER_RATIO**2 * smaller)
-    small_is_first = areas[first] <= areas[second]
-    small_cut = np.where(small_is_first, cut[first], cut[second])
-    alike |= small_cut & (overlap >= CUT_COVERED * smaller)
+    """Which of the outlines stay when every crater is to be there once: bool [n].
 
+    Greedy from the best on, through a spatial index: only outlines that stay ask for their
+    neighbours, so that a thousand detections of one crater cost little more than two.
+    """
+    shapes = np.asarray(shapes, dtype=object)
+    areas, bounds = shapely.area(shapes), shapely.bounds(shapes)
+    tree = shapely.STRtree(shapes)
+    order = np.lexsort((-scores, cut))
     rank = np.empty(len(shapes), int)
-    rank[np.lexsort((-scores, cut))] = np.arange(len(shapes))
-    neighbours: list[list[int]] = [[] for _ in shapes]
-    for a, b in zip(first[alike], second[alike]):
-        winner, loser = (a, b) if rank[a] < rank[b] else (b, a)
-        neighbours[winner].append(loser)
+    rank[order] = np.arange(len(shapes))
     keep = np.ones(len(shapes), bool)
-    for index in np.argsort(rank):
-        if keep[index]:
-            keep[neighbours[index]] = False
+    for index in order:
+        if not keep[index]:
+            continue
+        near = tree.query(shapes[index])
+        near = near[keep[near] & (rank[near] > rank[index]) & (classes[near] == classes[index])]
+        near = near[_may_be_same(areas[index], bounds[index], areas[near], bounds[near])]
+        if near.size:
+            overlap = shapely.area(shapely.intersection(shapes[index], shapes[near]))
+            keep[near[_same(areas[index], cut[index], areas[near], cut[near], overlap)]] = False
     return keep
+
+
+def _same(area: float, cut: bool, areas: np.ndarray, cuts: np.ndarray,
+          overlap: np.ndarray) -> np.ndarray:
+    """Which of the others are the same crater as the one; areas and overlaps in px^2."""
+    smaller, larger = np.minimum(area, areas), np.maximum(area, areas)
+    iou = overlap / np.maximum(area + areas - overlap, 1e-9)
+    alike = (iou >= SAME_IOU) & (larger <= SAME_DIAMETER_RATIO**2 * smaller)
+    smaller_is_cut = np.where(areas <= area, cuts, cut)
+    return alike | (smaller_is_cut & (overlap >= CUT_COVERED * smaller))
+
+
+def _may_be_same(area: float, bounds: np.ndarray, areas: np.ndarray,
+                 others: np.ndarray) -> np.ndarray:
+    """Whether the bounding boxes overlap enough for `_same` to be possible at all."""
+    width = np.minimum(bounds[2], others[:, 2]) - np.maximum(bounds[0], others[:, 0])
+    height = np.minimum(bounds[3], others[:, 3]) - np.maximum(bounds[1], others[:, 1])
+    most = np.maximum(width, 0) * np.maximum(height, 0)
+    return ((most >= SAME_IOU / (1 + SAME_IOU) * (area + areas))
+            | (most >= CUT_COVERED * np.minimum(area, areas)))

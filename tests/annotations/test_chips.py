@@ -126,9 +126,9 @@ def test_a_chip_holds_any_number_of_craters(crowded_dataset, tmp_path):
     assert report.lost == 0
 
 
-@pytest.mark.parametrize("radius, expected", [(5, 2.0), (2, 2.0), (10, 1.0), (13.9, 1.0),
-                                              (20, 0.5), (45, 0.25)])
-def test_scale_brings_the_median_near_twenty(tmp_path, radius, expected):
+@pytest.mark.parametrize("radius, expected", [(5, 2.0), (2, 2.0), (6, 1.0), (11, 1.0),
+                                              (12, 0.5), (20, 0.5), (45, 0.25)])
+def test_scale_brings_the_median_near_sixteen(tmp_path, radius, expected):
     save(tmp_path / "d", [disc(50, 50, radius)] * 3, size=(101, 103))
     assert choose_scale(load_dataset(tmp_path / "d")) == expected
 
