@@ -43,7 +43,7 @@ class Entry:
 
 
 @dg.asset(deps=[dg.AssetDep("checkpoint", partition_mapping=dg.AllPartitionMapping())],
-          group_name="release", kinds={"tensorflow"}, owners=["team:craters"], code_version="1")
+          group_name="craters", kinds={"tensorflow"}, owners=["team:craters"], code_version="1")
 def best_model(context: dg.AssetExecutionContext, crater: Crater,
                config: BestModelConfig) -> dg.MaterializeResult:
     """The checkpoint with the best validation score, exported as a SavedModel.

@@ -33,7 +33,7 @@ class TrainingConfig(dg.Config):
 # No backfill policy: a backfill then makes one run a partition, which is what is wanted. The
 # policy that says so, multi_run(1), launches ranges of one, and Dagster (1.13) files the check of
 # a range under no partition.
-@dg.asset(deps=["tfrecords"], group_name="training", kinds={"tensorflow"},
+@dg.asset(deps=["tfrecords"], group_name="craters", kinds={"tensorflow"},
           owners=["team:craters"], code_version="1", partitions_def=hyperparameter_sets,
           pool=POOL)
 def checkpoint(context: dg.AssetExecutionContext, crater: Crater,

@@ -9,7 +9,7 @@ from crater_model.annotations.dataset import load_dataset
 from crater_model.annotations.validate import check_dataset
 
 
-@dg.asset(group_name="data", kinds={"coco"}, owners=["team:craters"], code_version="1")
+@dg.asset(group_name="craters", kinds={"coco"}, owners=["team:craters"], code_version="1")
 def annotated_images(context: dg.AssetExecutionContext,
                      crater: Crater) -> dg.MaterializeResult:
     """The labelled satellite images everything starts from.

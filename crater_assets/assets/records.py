@@ -28,7 +28,7 @@ class RecordsConfig(dg.Config):
                              "Garden's own parser wants them.")
 
 
-@dg.asset(deps=["annotated_images"], group_name="data", kinds={"tensorflow"},
+@dg.asset(deps=["annotated_images"], group_name="craters", kinds={"tensorflow"},
           owners=["team:craters"], code_version=CODE_VERSION)
 def tfrecords(context: dg.AssetExecutionContext, crater: Crater,
               config: RecordsConfig) -> dg.MaterializeResult:

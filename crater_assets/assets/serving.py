@@ -16,7 +16,7 @@ class ImageConfig(dg.Config):
     push: bool = Field(False, description="Push it to its registry.")
 
 
-@dg.asset(deps=["best_model"], group_name="release", kinds={"docker"}, owners=["team:craters"],
+@dg.asset(deps=["best_model"], group_name="craters", kinds={"docker"}, owners=["team:craters"],
           code_version="1")
 def serving_image(context: dg.AssetExecutionContext, crater: Crater,
                   config: ImageConfig) -> dg.MaterializeResult:
