@@ -56,12 +56,13 @@ def run(root: Path) -> dict[str, Any]:
     """
     started = time.monotonic()
     folder = make_folder(root / "demo")
-    sets = list(hyperparameters())
     with launch.dagster_dev(root, log=folder / "dagster.log") as url:
         _say(f"Dagster runs at {url} while this lasts; its log is {folder / 'dagster.log'}")
         launch.wait_for_run(url, launch.launch_job(url, "prepare_data"), "data")
-        backfill = launch.launch_backfill(url, ["checkpoint"], sets)
-        launch.wait_for_backfill(url, backfill, "training", len(sets), note=training_note)
+        sets = untrained(root)
+        if sets:
+            backfill = launch.launch_backfill(url, ["checkpoint"], sets)
+            launch.wait_for_backfill(url, backfill, "training", len(sets), note=training_note)
         launch.wait_for_run(url, launch.launch_job(url, "release"), "release")
     model, image = _materialized(root, "best_model"), _materialized(root, "serving_image")
     saved_model = Path(model.metadata["saved_model"])
@@ -123,6 +124,23 @@ def unseen_scene(root: Path) -> tuple[str, bytes]:
             return f"the test scene {scene.file_name}", read_file(dataset.image_path(scene))
     raise CraterError(f"{dataset.root}: has too few scenes for a test split; the model is "
                       "trained and served, but there is no unseen scene to show")
+
+
+def untrained(root: Path) -> list[str]:
+    """The hyperparameter sets without a checked checkpoint of the present records.
+
+    A YAML experiment may have changed under its name: then training itself finds out.
+    """
+    crater, records = Crater.from_environment(), _materialized(root, "tfrecords").artifact
+    wanted = []
+    for name, overrides in hyperparameters().items():
+        made = _last(root, "checkpoint", name)
+        same = made is not None and made.check_passed and (
+            made.metadata["records"], made.metadata["experiment"],
+            made.metadata["hyperparameters"]) == (records, crater.experiment, overrides)
+        if not same or crater.experiment.endswith((".yaml", ".yml")):
+            wanted.append(name)
+    return wanted
 
 
 def training_note() -> str:
@@ -190,11 +208,15 @@ def ui_command() -> str:
     return " ".join([*settings, str(program), "dev"])
 
 
-def _materialized(root: Path, asset: str) -> Materialization:
+def _last(root: Path, asset: str, partition: str | None = None) -> Materialization | None:
     import dagster as dg
 
     with dg.DagsterInstance.from_config(str(root)) as instance:
-        found = last_materialization(instance, asset)
+        return last_materialization(instance, asset, partition)
+
+
+def _materialized(root: Path, asset: str) -> Materialization:
+    found = _last(root, asset)
     if found is None:
         raise CraterError(f"{asset} has not been materialized")
     return found
