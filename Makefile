@@ -34,8 +34,9 @@ else
 endif
 	touch $@
 
+# Later backports.strenum are for Python before 3.11 only, which pip looks at and uv does not.
 lock:
-	uv pip compile pyproject.toml --extra dev --python-version 3.11 --generate-hashes \
+	echo 'backports.strenum<1.3' | uv pip compile pyproject.toml --constraints - --extra dev --python-version 3.11 --generate-hashes \
 	  --no-emit-index-url --no-annotate --no-header --no-strip-extras --quiet --output-file requirements.lock
 
 clean:
