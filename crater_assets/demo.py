@@ -91,11 +91,13 @@ def run(root: Path) -> dict[str, Any]:
 
 def detect(server: str, image: Path, folder: Path, threshold: float) -> int:
     """Outlines of an image through the gRPC client, as GeoJSON and as a picture; the count."""
-    from crater_model.mapping.detect import detect_files
+    from crater_model.mapping.detect import find_in_files
+    from crater_model.mapping.write import write_detections
 
-    detect_files([image], folder / "outlines.geojson", server=server, threshold=threshold)
-    return detect_files([image], folder / "overlay.png", server=server,
-                        threshold=threshold)["detections"]
+    pixels, found = find_in_files([image], server=server, threshold=threshold)
+    for name in ("outlines.geojson", "overlay.png"):
+        write_detections(folder / name, [image.name], pixels, found)
+    return len(found[0])
 
 
 def unseen_scene(root: Path) -> tuple[str, bytes]:

@@ -59,7 +59,7 @@ def from_rle(segmentation: dict, width: int, height: int) -> Rings:
                 raise ValueError("its runs do not add up")
             segmentation = coco_mask.frPyObjects(segmentation, height, width)
         mask = coco_mask.decode(segmentation)
-    except Exception as error:
+    except Exception as error:  # pycocotools raises many kinds on broken masks
         raise ValueError(f"has a run-length mask that cannot be decoded ({error}); export it "
                          "again") from None
     rings = from_mask(mask)

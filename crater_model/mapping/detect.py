@@ -6,8 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 
 from crater_model.annotations.pixels import decode_image, read_file
+from crater_model.detections import Detections
 from crater_model.errors import ConfigError
 from crater_model.mapping.tiles import detect_image
 from crater_model.mapping.write import SUFFIXES, write_detections
@@ -44,6 +47,17 @@ def detect_files(images: Sequence[str | Path], output: str | Path, *,
     if output.suffix.lower() == ".png" and len(images) != 1:
         raise ConfigError(f"{output}: a picture shows one image, got {len(images)}; "
                           "choose another suffix or name one image")
+    pixels, found = find_in_files(images, server=server, model=model, tile=tile, scales=scales,
+                                  threshold=threshold)
+    write_detections(output, [str(path) for path in images], pixels, found)
+    return {"images": len(images), "detections": sum(map(len, found)), "output": str(output)}
+
+
+def find_in_files(images: Sequence[str | Path], *, server: str | None = None,
+                  model: str | Path | None = None, tile: int | None = None,
+                  scales: Sequence[float] | None = None, threshold: float = 0.5
+                  ) -> tuple[list[np.ndarray], list[Detections]]:
+    """Pixels and detections of image files; the arguments are those of `detect_files`."""
     pixels = [decode_image(read_file(Path(path)), path) for path in images]
     predict, card, close = _predictor(server, model)
     try:
@@ -54,8 +68,7 @@ def detect_files(images: Sequence[str | Path], output: str | Path, *,
             found.append(detections.select(detections.scores >= threshold))
     finally:
         close()
-    write_detections(output, [str(path) for path in images], pixels, found)
-    return {"images": len(images), "detections": sum(map(len, found)), "output": str(output)}
+    return pixels, found
 
 
 def _predictor(server: str | None, model: str | Path | None):
