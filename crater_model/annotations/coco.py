@@ -13,7 +13,11 @@ from PIL import Image
 from crater_model.annotations import outline
 from crater_model.annotations.dataset import (
     ANNOTATIONS, IMAGES, SPLITS, Dataset, Instance, Scene, size_problem)
+from crater_model.annotations.georeference import Georeference
 from crater_model.annotations.pixels import image_problem, unreadable
+from crater_model.annotations.raster import open_scene
+from crater_model.annotations.stretch import Stretch
+from crater_model.errors import DataError
 
 # An outline may leave its image by this much (rounding); it is then clipped.
 TOLERANCE_PX = 1.0
@@ -51,7 +55,10 @@ def parse(folder: str | Path) -> Parsed:
     label_map = _label_map(document["categories"], problem)
     scenes = _images(document["images"], problem)
     counts = Counter()
-    instances = _annotations(document["annotations"], scenes, label_map, problem, counts)
+    info = document.get("info")
+    source = info.get("label_source") if isinstance(info, dict) else None
+    instances = _annotations(document["annotations"], scenes, label_map, problem, counts,
+                             source if isinstance(source, str) else None)
     done = tuple(Scene(**{**scene.__dict__, "instances": tuple(instances[scene.id])})
                  for scene in scenes.values())
     _check_splits(done, problem)
@@ -154,12 +161,19 @@ def _scene(entry: dict) -> Scene:
         raise Bad(f"has the offset {offset!r}, expected [x, y] in px")
     if not _finite(scale) or scale <= 0:
         raise Bad(f"has the scale {scale!r}, expected a number above 0")
+    place, stretch = entry.get("georeference"), entry.get("stretch")
+    try:
+        place = None if place is None else Georeference.from_json(place, width, height)
+        stretch = None if stretch is None else Stretch.from_json(stretch)
+    except DataError as error:
+        raise Bad(f"has a wrong entry: {error}") from None
     return Scene(number, name, width, height, (), str(entry.get("scene") or name), split,
-                 (float(offset[0]), float(offset[1])), float(scale))
+                 (float(offset[0]), float(offset[1])), float(scale),
+                 str(entry.get("ground") or ""), place, stretch)
 
 
 def _annotations(entries: list, scenes: dict[int, Scene], label_map: dict[int, str], problem,
-                 counts: Counter) -> dict[int, list[Instance]]:
+                 counts: Counter, source: str | None) -> dict[int, list[Instance]]:
     instances, seen = defaultdict(list), set()
     for place, entry in enumerate(entries):
         label = f"annotation {place + 1} in order"
@@ -174,14 +188,15 @@ def _annotations(entries: list, scenes: dict[int, Scene], label_map: dict[int, s
             if number in seen:
                 raise Bad("has the id of another annotation; give each its own")
             seen.add(number)
-            instances[image_id].append(_instance(number, entry, scene, label_map, counts))
+            instances[image_id].append(
+                _instance(number, entry, scene, label_map, counts, source))
         except Bad as bad:
             problem(f"{label} {bad}")
     return instances
 
 
 def _instance(number: int, entry: dict, scene: Scene, label_map: dict[int, str],
-              counts: Counter) -> Instance:
+              counts: Counter, default_source: str | None) -> Instance:
     category = entry.get("category_id")
     if not _whole(category) or category not in label_map:
         known = ", ".join(f"{i} ({name})" for i, name in label_map.items()) or "none"
@@ -200,15 +215,18 @@ def _instance(number: int, entry: dict, scene: Scene, label_map: dict[int, str],
         raise Bad(str(error)) from None
     counts["clipped"] += clipped
     counts["repaired"] += repaired
-    return Instance(number, category, rings, area, bool(entry.get("iscrowd")))
+    made = "mask" if isinstance(segmentation, dict) else "outline"
+    source, diameter = entry.get("label_source") or default_source or made, entry.get("diameter_km")
+    return Instance(number, category, rings, area, bool(entry.get("iscrowd")), str(source),
+                    float(diameter) if _finite(diameter) and diameter > 0 else None)
 
 
 def _check_splits(scenes: tuple[Scene, ...], problem) -> None:
-    """A source scene whose chips stand in two splits would leak labels into the test."""
+    """Ground that is shown in two splits would leak labels into the test."""
     splits = defaultdict(set)
     for scene in scenes:
         if scene.split is not None:
-            splits[scene.scene].add(scene.split)
+            splits[scene.ground].add(scene.split)
     for name, found in splits.items():
         if len(found) > 1:
             problem(f"scene {name} has images in the splits {' and '.join(sorted(found))}, "
@@ -223,10 +241,17 @@ def _file_problem(root: Path, scene: Scene) -> str | None:
         return (f"{path}: {kind}, but {ANNOTATIONS} lists it as image {scene.id}; put the image "
                 "there or delete the entry")
     try:
+        if path.suffix.lower() in (".tif", ".tiff"):
+            with open_scene(path) as raster:
+                found = raster.width, raster.height
+            return (None if found == (scene.width, scene.height)
+                    else size_problem(path, scene, *found))
         with Image.open(path) as image:
             if image.size != (scene.width, scene.height):
                 return size_problem(path, scene, *image.size)
             return image_problem(image, path)
+    except DataError as error:
+        return str(error)
     except Exception as error:  # Pillow's readers raise nearly anything on broken files
         return unreadable(path, error)
 

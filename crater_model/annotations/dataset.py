@@ -1,10 +1,19 @@
 """A labelled data set on disk: `images/` and `annotations.json` in COCO instances form.
 
-This is the one form that the rest of the package works on. Beside COCO's own keys an
-image may say `scene` (the source scene it was cut from; its own file name otherwise),
-`split` (train, validation or test), `offset` ([x, y] of its corner in the scene, scene
-px) and `scale` (its px per scene px), so that a point of a chip lies at
-`offset + point / scale` in the scene.
+This is the one form that the rest of the package works on: images of 8 bits, grey or RGB,
+PNG, JPEG or (for scenes that are read in windows) TIFF. Beside COCO's own keys an image
+may say
+
+- `scene`: the source scene it was cut from; its own file name otherwise;
+- `offset` ([x, y] of its corner in the scene, scene px) and `scale` (its px per scene px),
+  so that a point of a chip lies at `offset + point / scale` in the scene;
+- `split`: train, validation or test;
+- `ground`: a name for what it shows; images that share it never stand in two splits;
+- `georeference`: `crs` and `transform` (see `georeference.Georeference`);
+- `stretch`: how its 8 bits were made from more (see `stretch.Stretch`);
+
+and an annotation `label_source` (what was drawn: outline, mask, ellipse, circle, box or
+catalogue) and `diameter_km` (of the whole object on the ground).
 """
 
 from __future__ import annotations
@@ -12,13 +21,17 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-from collections.abc import Iterable
+import shutil
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from crater_model.annotations.pixels import decode_image, encode_png, read_file
+from crater_model.annotations.georeference import Georeference
+from crater_model.annotations.pixels import encode_png, file_digest, is_png_or_jpeg, read_file
+from crater_model.annotations.raster import Raster, open_scene, read_whole
+from crater_model.annotations.stretch import Stretch
 from crater_model.errors import CraterError, DataError
 from crater_model.files import make_folder, whole_folder
 
@@ -27,6 +40,8 @@ IMAGES = "images"
 SPLITS = ("train", "validation", "test")
 # Written coordinates keep a thousandth of a pixel.
 DECIMALS = 3
+# and a diameter a millimetre.
+DECIMALS_KM = 6
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +55,9 @@ class Instance:
         their union (one ring, unless something covers its middle).
       area: px^2 inside the outlines.
       crowd: a group marked as one (COCO's `iscrowd`).
+      source: what was drawn: "outline", "mask", "ellipse", "circle", "box" or "catalogue";
+        of the last four the outline is an ellipse made here.
+      diameter_km: of the whole object on the ground, where it is known.
     """
 
     id: int
@@ -47,6 +65,8 @@ class Instance:
     rings: tuple[np.ndarray, ...]
     area: float
     crowd: bool = False
+    source: str = "outline"
+    diameter_km: float | None = None
 
     @functools.cached_property
     def box(self) -> tuple[float, float, float, float]:
@@ -74,6 +94,9 @@ class Scene:
       split: "train", "validation", "test", or None where nobody has decided.
       offset: x, y of the image's corner in the source scene, in the scene's px.
       scale: px of this image per px of the source scene.
+      ground: what it shows; images that share it never stand in two splits. Empty: scene.
+      georeference: its place on a body, or None.
+      stretch: how its 8 bits were made from more, or None.
     """
 
     id: int
@@ -85,10 +108,15 @@ class Scene:
     split: str | None = None
     offset: tuple[float, float] = (0.0, 0.0)
     scale: float = 1.0
+    ground: str = ""
+    georeference: Georeference | None = None
+    stretch: Stretch | None = None
 
     def __post_init__(self):
         if not self.scene:
             object.__setattr__(self, "scene", self.file_name)
+        if not self.ground:
+            object.__setattr__(self, "ground", self.scene)
 
     def to_scene(self, points: np.ndarray) -> np.ndarray:
         """Points [n, 2] (x, y) in this image's px, given in the source scene's px."""
@@ -112,17 +140,37 @@ class Dataset:
     def image_path(self, scene: Scene) -> Path:
         return self.root / IMAGES / scene.file_name
 
-    def read_image(self, scene: Scene) -> np.ndarray:
-        """The image, uint8 [height, width] (grey) or [height, width, 3] (RGB).
+    def open_image(self, scene: Scene) -> Raster:
+        """The image, to be read in windows.
 
         Raises:
-          DataError: the file is missing, cut short, not 8-bit or of another size.
+          DataError: the file is missing, broken, not 8-bit or of another size.
         """
         path = self.image_path(scene)
-        image = decode_image(read_file(path), path)
-        if image.shape[:2] != (scene.height, scene.width):
-            raise DataError(size_problem(path, scene, image.shape[1], image.shape[0]))
-        return image
+        raster = open_scene(path)
+        if (raster.width, raster.height) != (scene.width, scene.height):
+            raster.close()
+            raise DataError(size_problem(path, scene, raster.width, raster.height))
+        return raster
+
+    def read_image(self, scene: Scene) -> np.ndarray:
+        """The whole image, uint8 [height, width] (grey) or [height, width, 3] (RGB).
+
+        Raises:
+          DataError: as `open_image`, or it is too large for that.
+        """
+        with self.open_image(scene) as raster:
+            return read_whole(raster)
+
+    def encoded_image(self, scene: Scene) -> bytes:
+        """The whole image as PNG or JPEG: the file's bytes, or a TIFF's pixels as PNG.
+
+        Raises:
+          DataError: as `read_image`.
+        """
+        path = self.image_path(scene)
+        pixels = self.read_image(scene)
+        return read_file(path) if is_png_or_jpeg(path) else encode_png(pixels)
 
     @functools.cached_property
     def fingerprint(self) -> str:
@@ -130,7 +178,7 @@ class Dataset:
         total = hashlib.sha256((self.root / ANNOTATIONS).read_bytes())
         for scene in sorted(self.scenes, key=lambda s: s.file_name):
             total.update(scene.file_name.encode() + b"\0")
-            total.update(hashlib.sha256(read_file(self.image_path(scene))).digest())
+            total.update(file_digest(self.image_path(scene)))
         return f"sha256:{total.hexdigest()}"
 
 
@@ -150,15 +198,18 @@ def load_dataset(folder: str | Path) -> Dataset:
     return parsed.dataset
 
 
-def save_dataset(folder: str | Path, images: Iterable[tuple[Scene, bytes | np.ndarray]],
+ImageSource = bytes | np.ndarray | Path | Callable[[Path], None]
+
+
+def save_dataset(folder: str | Path, images: Iterable[tuple[Scene, ImageSource]],
                  label_map: dict[int, str], info: dict | None = None) -> Path:
     """Writes a data set whole or not at all, replacing an older data set at `folder`.
 
     Args:
       folder: where; a folder that holds something other than a data set is refused.
-      images: each scene with its file's bytes (written as they are) or its pixels
-        (uint8 [h, w] or [h, w, 3], written as PNG). Taken one at a time, so a generator
-        of any length will do. Annotations are numbered from 1 in this order.
+      images: each scene with its file's bytes or path (written as they are), its pixels
+        (uint8 [h, w] or [h, w, 3], written as PNG) or a function that writes the file to
+        the path it is given. Taken one at a time, so a generator of any length will do. Annotations are numbered from 1 in this order.
       label_map: class id (1..C) -> name.
       info: COCO's `info` object: JSON values that say where the data came from.
 
@@ -180,10 +231,9 @@ def save_dataset(folder: str | Path, images: Iterable[tuple[Scene, bytes | np.nd
                                 f"writing {folder}; give each image its own name and id")
             names.add(scene.file_name)
             ids.add(scene.id)
-            data = image if isinstance(image, bytes) else encode_png(image)
             path = beside / IMAGES / scene.file_name
             make_folder(path.parent)
-            path.write_bytes(data)
+            _write_image(path, image)
             document["images"].append(_image_entry(scene))
             for instance in scene.instances:
                 number = len(document["annotations"]) + 1
@@ -191,6 +241,15 @@ def save_dataset(folder: str | Path, images: Iterable[tuple[Scene, bytes | np.nd
         (beside / ANNOTATIONS).write_text(
             json.dumps(document, separators=(",", ":"), allow_nan=False) + "\n")
     return folder
+
+
+def _write_image(path: Path, image: ImageSource) -> None:
+    if isinstance(image, Path):
+        shutil.copyfile(image, path)
+    elif callable(image):
+        image(path)
+    else:
+        path.write_bytes(image if isinstance(image, bytes) else encode_png(image))
 
 
 def refuse_other_folder(folder: Path, holds: str, what: str) -> None:
@@ -215,15 +274,24 @@ def _image_entry(scene: Scene) -> dict:
     if tuple(scene.offset) != (0.0, 0.0) or scene.scale != 1.0:
         entry["offset"] = [float(v) for v in scene.offset]
         entry["scale"] = float(scene.scale)
+    if scene.ground != scene.scene:
+        entry["ground"] = scene.ground
+    if scene.georeference is not None:
+        entry["georeference"] = scene.georeference.to_json()
+    if scene.stretch is not None:
+        entry["stretch"] = scene.stretch.to_json()
     return entry
 
 
 def _annotation(instance: Instance, number: int, image_id: int) -> dict:
     ymin, xmin, ymax, xmax = instance.box
     bbox = [xmin, ymin, xmax - xmin, ymax - ymin]
+    more = {} if instance.source == "outline" else {"label_source": instance.source}
+    if instance.diameter_km is not None:
+        more["diameter_km"] = round(float(instance.diameter_km), DECIMALS_KM)
     return {
         "id": number, "image_id": int(image_id), "category_id": int(instance.class_id),
         "iscrowd": int(instance.crowd), "area": round(float(instance.area), DECIMALS),
         "bbox": [round(v, DECIMALS) for v in bbox],
         "segmentation": [np.round(np.asarray(ring, np.float64), DECIMALS).ravel().tolist()
-                         for ring in instance.rings]}
+                         for ring in instance.rings], **more}

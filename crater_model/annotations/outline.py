@@ -5,6 +5,8 @@ Every function raises ValueError with a text that follows "annotation 7 ...".
 
 from __future__ import annotations
 
+import math
+
 import cv2
 import numpy as np
 import shapely
@@ -14,8 +16,10 @@ Rings = tuple[np.ndarray, ...]
 # Contours of a mask are traced on a finer grid, so that they run along the pixels'
 # edges (to 1/8 px) and not through their centres, which would lose half a pixel.
 _TRACE_FACTOR = 4
+# The most that a drawn ellipse's polygon may be off it (px).
+_ROUNDNESS = 0.05
 # Below this an outline encloses nothing (px^2).
-_MIN_AREA = 1e-6
+MIN_AREA = 1e-6
 
 
 def from_polygons(segmentation) -> Rings:
@@ -81,6 +85,25 @@ def from_mask(mask: np.ndarray) -> Rings:
                  for contour in contours if len(contour) >= 3)
 
 
+def ellipse(x: float, y: float, rx: float, ry: float, angle: float = 0.0) -> np.ndarray:
+    """Outline [n, 2] of an ellipse, px, never more than a twentieth of a px off it.
+
+    Args:
+      x, y: its middle, px.
+      rx, ry: half its axes, px.
+      angle: deg by which its rx axis is turned from x towards y (clockwise as seen).
+    """
+    if not (np.isfinite([x, y, rx, ry, angle]).all() and rx > 0 and ry > 0):
+        raise ValueError(f"has an ellipse around {x:g}, {y:g} with half axes {rx:g}, {ry:g} px, "
+                         "expected finite numbers and axes above 0; draw it again")
+    fine = math.pi / math.acos(1 - min(0.5, _ROUNDNESS / max(rx, ry)))
+    points = 4 * min(90, max(4, math.ceil(fine / 4)))  # the four ends of its axes among them
+    turns = np.linspace(0, 2 * math.pi, points, endpoint=False)
+    along, across = rx * np.cos(turns), ry * np.sin(turns)
+    cos, sin = math.cos(math.radians(angle)), math.sin(math.radians(angle))
+    return np.stack([x + along * cos - across * sin, y + along * sin + across * cos], axis=1)
+
+
 def clip_rounding(rings: Rings, width: int, height: int, tolerance: float) -> tuple[Rings, bool]:
     """Rings moved inside the image where they leave it by at most `tolerance` px.
 
@@ -111,7 +134,7 @@ def repair(rings: Rings) -> tuple[Rings, float, bool]:
         area = shape.area
         if not valid:
             rings = from_shape(shape)
-    if area < _MIN_AREA:
+    if area < MIN_AREA:
         raise ValueError("has an outline that encloses no area inside its image; draw it again "
                          "or delete the annotation")
     return rings, float(area), not valid
@@ -121,4 +144,4 @@ def from_shape(shape: shapely.Geometry) -> Rings:
     """Exterior rings of every polygon in a shapely geometry, not closed."""
     parts = shapely.get_parts(shapely.get_parts(shape))
     return tuple(shapely.get_coordinates(part.exterior)[:-1] for part in parts
-                 if part.geom_type == "Polygon" and part.area >= _MIN_AREA)
+                 if part.geom_type == "Polygon" and part.area >= MIN_AREA)

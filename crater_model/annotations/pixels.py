@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 from pathlib import Path
 
@@ -48,7 +49,7 @@ def image_problem(image: Image.Image, name: str | Path) -> str | None:
         return f"{name}: is a {image.format} image, expected PNG or JPEG; convert it"
     if image.mode.startswith(("I", "F")):
         return (f"{name}: has more than 8 bits a pixel ({image.mode}), expected 8-bit grey or "
-                "RGB; stretch it to 8 bits")
+                "RGB; stretch it with crater dataset import")
     return None
 
 
@@ -60,10 +61,29 @@ def unreadable(name: str | Path, error: Exception) -> str:
             "fetch or export it again")
 
 
+def is_png_or_jpeg(path: Path) -> bool:
+    """Whether the file's first bytes are a PNG's or a JPEG's."""
+    with path.open("rb") as file:
+        return file.read(8).startswith((b"\x89PNG", b"\xff\xd8"))
+
+
+def file_digest(path: Path) -> bytes:
+    """SHA-256 of a file of any size; DataError as in `read_file`."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").digest()
+    except OSError as error:
+        raise DataError(_cannot_read(path, error)) from None
+
+
 def read_file(path: Path) -> bytes:
     """The file's bytes; DataError where it is missing or is a folder."""
     try:
         return path.read_bytes()
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error}), expected an "
-                        "image file; put it there or correct its file_name") from None
+        raise DataError(_cannot_read(path, error)) from None
+
+
+def _cannot_read(path: Path, error: OSError) -> str:
+    return (f"{path}: cannot be read ({error.strerror or error}), expected an image file; put it "
+            "there or correct its file_name")

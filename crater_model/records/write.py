@@ -10,10 +10,10 @@ from pathlib import Path
 
 import crater_model
 from crater_model.annotations.dataset import (
-    SPLITS, Dataset, Scene, load_dataset, refuse_other_folder, size_problem)
-from crater_model.annotations.pixels import decode_image, encode_png, read_file
+    SPLITS, Dataset, Scene, load_dataset, refuse_other_folder)
+from crater_model.annotations.pixels import encode_png
 from crater_model.annotations.splits import dataset_splits
-from crater_model.errors import ConfigError, DataError
+from crater_model.errors import ConfigError
 from crater_model.files import whole_folder
 from crater_model.progress import Progress
 from crater_model.records import schema
@@ -127,7 +127,7 @@ def encode_example(scene: Scene, data: bytes, full_masks: bool = False):
 def _examples(dataset: Dataset, scenes: list[Scene], full_masks: bool, progress: Progress,
               done: int) -> Iterator[bytes]:
     for number, scene in enumerate(scenes, start=1):
-        example = encode_example(scene, _checked_bytes(dataset, scene), full_masks)
+        example = encode_example(scene, dataset.encoded_image(scene), full_masks)
         yield example.SerializeToString(deterministic=True)
         progress.update(done + number)
 
@@ -147,12 +147,3 @@ def _write_files(examples: Iterator[bytes], folder: Path, split: str, count: int
         for number, example in enumerate(examples):
             writers[number % count].write(example)
     return [file_entry(path) for path in paths]
-
-
-def _checked_bytes(dataset: Dataset, scene: Scene) -> bytes:
-    path = dataset.image_path(scene)
-    data = read_file(path)
-    height, width = decode_image(data, path).shape[:2]
-    if (height, width) != (scene.height, scene.width):
-        raise DataError(size_problem(path, scene, width, height))
-    return data
