@@ -30,8 +30,8 @@ from crater_model.progress import format_seconds
 
 # Far from the seeds of the embedded data set, whose scenes count up from 0.
 UNSEEN_SEED, UNSEEN_SIZE = 1_000_003, (640, 448)
-_VARIABLES = ("CRATER_DATASET", "CRATER_STORAGE", "CRATER_EXPERIMENT", "CRATER_HYPERPARAMETERS",
-              "CRATER_SERVING_BASE")
+_VARIABLES = ("CRATER_DATASET", "CRATER_IMAGES", "CRATER_STORAGE", "CRATER_EXPERIMENT",
+              "CRATER_HYPERPARAMETERS", "CRATER_SERVING_BASE")
 
 
 def main() -> int:
@@ -91,13 +91,11 @@ def run(root: Path) -> dict[str, Any]:
 
 def detect(server: str, image: Path, folder: Path, threshold: float) -> int:
     """Outlines of an image through the gRPC client, as GeoJSON and as a picture; the count."""
-    from crater_model.mapping.detect import find_in_files
-    from crater_model.mapping.write import write_detections
+    from crater_model.mapping.detect import detect_files
 
-    pixels, found = find_in_files([image], server=server, threshold=threshold)
-    for name in ("outlines.geojson", "overlay.png"):
-        write_detections(folder / name, [image.name], pixels, found)
-    return len(found[0])
+    made = detect_files([image], [folder / "outlines.geojson", folder / "overlay.png"],
+                        server=server, threshold=threshold)
+    return made["detections"]
 
 
 def unseen_scene(root: Path) -> tuple[str, bytes]:
@@ -115,7 +113,6 @@ def unseen_scene(root: Path) -> tuple[str, bytes]:
         return "a freshly rendered scene of {}x{} px".format(*UNSEEN_SIZE), encode_png(
             rendered.image)
     from crater_model.annotations.dataset import load_dataset
-    from crater_model.annotations.pixels import read_file
     from crater_model.records.manifest import read_manifest
 
     records = _materialized(root, "tfrecords")
@@ -123,7 +120,7 @@ def unseen_scene(root: Path) -> tuple[str, bytes]:
     test = read_manifest(crater.open_storage().fetch(records.artifact)).split("test")["scenes"]
     for scene in dataset.scenes:
         if scene.scene in test:
-            return f"the test scene {scene.file_name}", read_file(dataset.image_path(scene))
+            return f"the test scene {scene.file_name}", dataset.encoded_image(scene)
     raise CraterError(f"{dataset.root}: has too few scenes for a test split; the model is "
                       "trained and served, but there is no unseen scene to show")
 

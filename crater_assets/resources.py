@@ -1,11 +1,13 @@
 """What the environment chooses: the data, the place, the experiment."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import dagster as dg
 from pydantic import Field
 
+from crater_model.annotations.dataset import is_dataset
 from crater_model.errors import ConfigError
 from crater_model.storage import Storage
 
@@ -16,8 +18,11 @@ HYPERPARAMETERS = Path(__file__).with_name("hyperparameters.yaml")
 class Crater(dg.ConfigurableResource):
     """Where things are and what is trained; `from_environment` fills it in."""
 
-    dataset: str = Field("", description="Folder in data-set form. Empty: synthetic terrain, "
-                                         "rendered when first needed. (CRATER_DATASET)")
+    dataset: str = Field("", description="Labelled images: a data set, or labels of any known "
+                                         "form, which are imported first. Empty: synthetic "
+                                         "terrain, rendered when first needed. (CRATER_DATASET)")
+    images: str = Field("", description="An image or a folder with the images, where they do not "
+                                        "lie with the labels. (CRATER_IMAGES)")
     storage: str = Field("storage", description="Folder or gs://BUCKET/PREFIX for everything "
                                                 "that is made. (CRATER_STORAGE)")
     experiment: str = Field("demo", description="A preset's name or a YAML file. "
@@ -31,6 +36,7 @@ class Crater(dg.ConfigurableResource):
         experiment = os.environ.get("CRATER_EXPERIMENT") or "demo"
         return cls(
             dataset=_absolute(os.environ.get("CRATER_DATASET", "")),
+            images=_absolute(os.environ.get("CRATER_IMAGES", "")),
             storage=_absolute(os.environ.get("CRATER_STORAGE") or "storage"),
             experiment=_absolute(experiment) if experiment.endswith((".yaml", ".yml"))
             else experiment,
@@ -41,19 +47,34 @@ class Crater(dg.ConfigurableResource):
         return Storage.from_url(self.storage)
 
     def dataset_folder(self) -> Path:
-        """The data set, rendered first where none was named and none is stored yet."""
-        if "://" in self.dataset:
-            raise ConfigError(f"CRATER_DATASET {self.dataset}: expected a local folder; copy the "
-                              "data set to one")
-        if self.dataset:
-            return Path(self.dataset)
-        storage = self.open_storage()
-        if not storage.exists(EMBEDDED):
-            from crater_model.synthesis import synthesize
+        """The data set; it is imported or rendered first where it is not stored yet.
 
-            synthesize(storage.path(EMBEDDED))
-            storage.publish(EMBEDDED)
-        return storage.fetch(EMBEDDED)
+        A source that has changed (a file's name, size or time) is imported anew.
+
+        Raises:
+          DataError: the source's labels or images cannot be used.
+        """
+        for name, value in (("CRATER_DATASET", self.dataset), ("CRATER_IMAGES", self.images)):
+            if "://" in value:
+                raise ConfigError(f"{name} {value}: expected a local path; copy the data to one")
+        if self.dataset and not self.images and is_dataset(self.dataset):
+            return Path(self.dataset)
+        if self.dataset:
+            from crater_model.annotations.importing import import_dataset, source_stamp
+
+            stamp = source_stamp(self.dataset, self.images or None)
+            return self._stored(f"datasets/imported-{stamp[:16]}", lambda folder: import_dataset(
+                self.dataset, folder, images=self.images or None))
+        from crater_model.synthesis import synthesize
+
+        return self._stored(EMBEDDED, synthesize)
+
+    def _stored(self, key: str, make: Callable[[Path], object]) -> Path:
+        storage = self.open_storage()
+        if not storage.exists(key):
+            make(storage.path(key))
+            storage.publish(key)
+        return storage.fetch(key)
 
 
 def hyperparameters_file() -> Path:

@@ -15,6 +15,18 @@ class DataError(CraterError):
     """Images, labels or records that cannot be used as they are."""
 
 
+class DataProblems(DataError):
+    """Several things that are wrong with data; `problems` has a line for each.
+
+    The text itself is the first of them, how many more there are, and what to do.
+    """
+
+    def __init__(self, problems, fix: str):
+        self.problems, self.fix = list(problems), fix
+        more = f" (and {len(self.problems) - 1} more)" if len(self.problems) > 1 else ""
+        super().__init__(f"{self.problems[0]}{more}; {fix}")
+
+
 class ConfigError(CraterError):
     """An experiment, a setting or a parameter that is unknown or out of range."""
 

@@ -14,10 +14,12 @@ def annotated_images(context: dg.AssetExecutionContext,
                      crater: Crater) -> dg.MaterializeResult:
     """The labelled satellite images everything starts from.
 
-    `CRATER_DATASET` names a folder with `images/` and `annotations.json` (COCO instances);
-    without it synthetic terrain is rendered. Every label is read and every image decoded; the
-    check `labels_valid` fails, and names each problem, where they cannot be used. The data
-    version is the fingerprint of all labels and images.
+    `CRATER_DATASET` names labels of any known form (COCO, VIA, LabelMe, CVAT, YOLO, map
+    outlines, crater catalogues, masks; `CRATER_IMAGES` the images where they lie elsewhere),
+    which are imported into the storage, or a data set that is used where it lies; without it
+    synthetic terrain is rendered. Every label is read and every image decoded; the check
+    `labels_valid` fails, and names each problem, where they cannot be used. The data version
+    is the fingerprint of all labels and images.
     """
     with plain_failures():
         folder = crater.dataset_folder()

@@ -1,19 +1,23 @@
 """Chips and TFRecords."""
 
+import json
 from pathlib import Path
+from typing import Optional
 
 import dagster as dg
 from pydantic import Field
 
-from crater_assets.display import picture
+from crater_assets.display import numbers, picture
 from crater_assets.history import plain_failures, short_fingerprint, short_hash, upstream
 from crater_assets.pool import POOL, make_pool_known
 from crater_assets.resources import Crater
 from crater_model.annotations.dataset import Dataset, load_dataset
 from crater_model.errors import DataError
+from crater_model.files import write_json
 from crater_model.storage import Storage
 
-CODE_VERSION = "1"  # raise it when the same settings no longer give the same records
+CHIPS_REPORT = "chips.json"  # what was cut and what was left out, beside the chips
+CODE_VERSION = "2"  # raise it when the same settings no longer give the same records
 
 
 class RecordsConfig(dg.Config):
@@ -21,6 +25,14 @@ class RecordsConfig(dg.Config):
 
     scales: list[float] = Field([], description="Chip px per scene px, one or more. Empty: the "
                                 "power of two that brings the median crater near 16 px.")
+    overlap: float = Field(0.25, ge=0, le=0.9, description="Share of a chip that the next one "
+                           "shows too.")
+    min_valid: float = Field(0.5, ge=0, le=1, description="Share of a chip's pixels that must "
+                             "have data.")
+    max_craters: Optional[int] = Field(None, description="Keep so many craters of a chip, the "
+                                       "largest; what is left out is reported. None: all.")
+    empties: Optional[float] = Field(None, description="Chips without craters per chip with some. "
+                                     "None: all.")
     validation_share: float = Field(0.15, ge=0, lt=1, description="Share of the scenes, 0..1.")
     test_share: float = Field(0.15, ge=0, lt=1, description="Share of the scenes, 0..1.")
     seed: int = Field(0, description="Which scenes go to which split.")
@@ -63,6 +75,7 @@ def tfrecords(context: dg.AssetExecutionContext, crater: Crater,
         shown = records_picture(records, pictured, 6)
         chips = _chips_key(version)
         cut = storage.exists(chips)
+        report = _chips_report(storage.fetch(chips)) if cut else {}
     metadata = {
         "artifact": key, "url": storage.url(key), "reused": reused,
         "chips": chips if cut else "none: whole scenes",
@@ -70,6 +83,7 @@ def tfrecords(context: dg.AssetExecutionContext, crater: Crater,
         "bytes": sum(file["bytes"] for split in manifest.splits.values()
                      for file in split["files"]),
         "scales": str(list(manifest.scales)),
+        **numbers(report, "chips_"), "chips_report": dg.MetadataValue.json(report),
         **{f"{split}_{what}": counts[what] for split, counts in manifest.splits.items()
            for what in ("images", "instances", "max_instances")},
         "files": dg.MetadataValue.json({name: split["files"]
@@ -83,6 +97,11 @@ def source_of_records(storage: Storage, records_key: str, dataset_folder: Path) 
     """The data set the records under this key were written from: the chips or the scenes."""
     chips = _chips_key(records_key.rpartition("/")[2])
     return storage.fetch(chips) if storage.exists(chips) else dataset_folder
+
+
+def _chips_report(chips: Path) -> dict:
+    path = chips / CHIPS_REPORT
+    return json.loads(path.read_text()) if path.exists() else {}
 
 
 def _chips_key(version: str) -> str:
@@ -99,7 +118,11 @@ def _write(storage: Storage, key: str, dataset: Dataset, size: int,
     fits = all(max(scene.width, scene.height) <= size for scene in dataset.scenes)
     if scales != [1.0] or not fits:
         chips = _chips_key(key.rpartition("/")[2])
-        cut_chips(dataset.root, storage.path(chips), size, scales=scales)
+        report = cut_chips(
+            dataset.root, storage.path(chips), size, scales=scales, overlap=config.overlap,
+            min_valid=config.min_valid, max_craters=config.max_craters,
+            empties=config.empties, seed=config.seed)
+        write_json(storage.path(chips) / CHIPS_REPORT, report.to_dict())
         storage.publish(chips)
         source = storage.path(chips)
     shares = (1 - config.validation_share - config.test_share, config.validation_share,

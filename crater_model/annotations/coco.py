@@ -56,7 +56,8 @@ def parse(folder: str | Path) -> Parsed:
     scenes = _images(document["images"], problem)
     counts = Counter()
     info = document.get("info")
-    source = info.get("label_source") if isinstance(info, dict) else None
+    info = info if isinstance(info, dict) else {}
+    source = info.get("label_source")
     instances = _annotations(document["annotations"], scenes, label_map, problem, counts,
                              source if isinstance(source, str) else None)
     done = tuple(Scene(**{**scene.__dict__, "instances": tuple(instances[scene.id])})
@@ -67,7 +68,7 @@ def parse(folder: str | Path) -> Parsed:
             parsed.problems.append(text)
             parsed.bad_files.add(scene.file_name)
     parsed.warnings += _count_warnings(where, counts)
-    parsed.dataset = Dataset(root, label_map, done)
+    parsed.dataset = Dataset(root, label_map, done, info)
     return parsed
 
 

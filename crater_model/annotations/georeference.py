@@ -1,8 +1,10 @@
 """Where on a body an image lies: px to longitude and latitude, and km on the ground.
 
-Longitudes and latitudes are degrees (east and north) in the image's own geographic
-coordinate system, on its sphere or ellipsoid; pyproj does the geodesy. Longitudes may be
-given in 0..360 or -180..180: they are turned by whole circles to the image's side.
+Longitudes are degrees east of the body's prime meridian, latitudes degrees north and
+geodetic (planetographic), on the sphere or ellipsoid of the image's coordinate system,
+whichever way that counts them itself; on a sphere geodetic and planetocentric latitudes
+are the same. pyproj does the geodesy. Longitudes may be given in 0..360 or -180..180:
+they are turned by whole circles to the image's side.
 """
 
 from __future__ import annotations
@@ -13,13 +15,19 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pyproj
-from pyproj.exceptions import CRSError, ProjError
+import shapely
 
 from crater_model.annotations import outline
+from crater_model.annotations.projection import (
+    Projection, latitudes, projection, unwrap, unwrap_ring)
 from crater_model.errors import DataError
 
 # Points along a crater's rim that is drawn from its centre and diameter.
 _RIM_POINTS = 64
+# Edges longer than this share of an outline's length are divided before it is measured.
+_MEASURED_EDGE = 1 / 64
+# Places that differ by less are one (deg).
+_SAME_PLACE = 1e-6
 
 
 @dataclass(frozen=True)
@@ -39,10 +47,10 @@ class Georeference:
 
     def __post_init__(self):
         a, b, _, d, e, _ = self.transform
-        if not all(map(math.isfinite, self.transform)) or not a * e - b * d:
+        if not all(map(math.isfinite, self.transform)) or not 0 < abs(a * e - b * d) < math.inf:
             raise DataError(f"the georeference's transform is {list(self.transform)}, expected six "
                             "finite numbers that span a plane; correct it")
-        _projection(self.crs)
+        projection(self.crs)
 
     def to_json(self) -> dict:
         return {"crs": self.crs, "transform": list(self.transform)}
@@ -69,23 +77,23 @@ class Georeference:
     def lonlat(self, points: np.ndarray) -> np.ndarray:
         """Points [n, 2] (x, y px) as [n, 2] longitude and latitude, deg; NaN off the body.
 
-        Longitudes run on without a step and may leave -180..180.
+        On a cylindrical or geographic image longitudes run on without a step and may leave
+        -180..180.
         """
-        points = np.asarray(points, np.float64).reshape(-1, 2)
-        a, b, c, d, e, f = self.transform
-        x, y = points.T
-        return self._projection.to_lonlat(a * x + b * y + c, d * x + e * y + f)
+        return self._projection.to_lonlat(*self._to_map(points))
 
     def pixels(self, lonlat: np.ndarray) -> np.ndarray:
         """[n, 2] longitude and latitude (deg) as [n, 2] x, y px, also outside the image;
-        NaN where the projection does not show the place."""
+        NaN where the projection does not show the place, or shows another there too."""
         lonlat = np.asarray(lonlat, np.float64).reshape(-1, 2)
+        lonlat = np.where(np.isfinite(lonlat), lonlat, np.nan)
         lon = unwrap(lonlat[:, 0], self.middle_longitude)
         x, y = self._projection.from_lonlat(lon, lonlat[:, 1])
-        a, b, c, d, e, f = self.transform
-        determinant = a * e - b * d
-        return np.stack([(e * (x - c) - b * (y - f)) / determinant,
-                         (a * (y - f) - d * (x - c)) / determinant], axis=1)
+        # Far from their middle, transverse Mercator and its like fold back over themselves.
+        off = self._projection.to_lonlat(x, y) - lonlat
+        along = unwrap(off[:, 0], 0.0) * np.cos(np.radians(lonlat[:, 1]))
+        same = np.maximum(np.abs(along), np.abs(off[:, 1])) < _SAME_PLACE
+        return np.where(same[:, None], self._to_image(x, y), np.nan)
 
     @functools.cached_property
     def middle_longitude(self) -> float:
@@ -100,8 +108,23 @@ class Georeference:
 
     @property
     def geographic_crs(self) -> pyproj.CRS:
-        """The longitudes and latitudes that `lonlat` gives."""
-        return self._projection.geographic
+        """The system of the longitudes and latitudes that `lonlat` gives: degrees, east and
+        north."""
+        return self._projection.plain
+
+    def map_lonlat(self, points: np.ndarray) -> np.ndarray:
+        """Points [n, 2] of the image's own coordinate system as longitude and latitude."""
+        return self._projection.to_lonlat(*np.asarray(points, np.float64).reshape(-1, 2).T)
+
+    def from_degrees(self, lonlat: np.ndarray) -> np.ndarray:
+        """Longitudes (east) and latitudes [n, 2] that somebody gives for the body without
+        naming a system: latitudes are of the kind that the image's own system counts."""
+        return self.from_planetocentric(lonlat) if self._projection.planetocentric else (
+            np.asarray(lonlat, np.float64))
+
+    def from_planetocentric(self, lonlat: np.ndarray) -> np.ndarray:
+        """Longitudes and planetocentric latitudes [n, 2], deg, as `lonlat` gives them."""
+        return latitudes(lonlat, 1.0 / (1.0 - self.geod.es))
 
     def rim(self, lon: float, lat: float, diameter_km: float) -> np.ndarray:
         """Outline [n, 2] in px of the circle on the ground around a place.
@@ -109,27 +132,64 @@ class Georeference:
         Raises:
           ValueError: it holds a pole or leaves what the projection can show.
         """
-        azimuths = np.linspace(0, 360, _RIM_POINTS, endpoint=False)
-        n = len(azimuths)
-        lons, lats, _ = self.geod.fwd(np.full(n, lon), np.full(n, lat), azimuths,
-                                      np.full(n, diameter_km * 500.0))
-        # The centre decides on which side of the seam the whole rim lies.
-        lons = unwrap(lons, float(unwrap(lon, self.middle_longitude)))
-        x, y = self._projection.from_lonlat(lons, np.asarray(lats))
-        ring = self._to_image(x, y)
-        if not np.isfinite(ring).all() or not _turns_once(ring):
+        ring = self.rims(np.array([[lon, lat]]), np.array([diameter_km]))[0]
+        if not np.isfinite(ring).all():
             raise ValueError(f"of {diameter_km:g} km around longitude {lon:g}, latitude {lat:g} "
                              "cannot be drawn in the image's projection; leave it out")
         return ring
 
-    def outline(self, lonlat: np.ndarray) -> np.ndarray:
-        """A ring [n, 2] of longitude and latitude (deg) in px, kept whole at the seam."""
+    def rims(self, centres: np.ndarray, major_km: np.ndarray, minor_km: np.ndarray | None = None,
+             azimuths: np.ndarray | float = 0.0) -> np.ndarray:
+        """Outlines [n, 64, 2] in px of circles or ellipses on the ground.
+
+        Args:
+          centres: [n, 2] longitude and latitude, deg.
+          major_km, minor_km: [n] axes (diameters), km, along geodesics through the centre;
+            circles without `minor_km`.
+          azimuths: of the major axes, deg from north to east.
+
+        Returns:
+          NaN for the whole of an outline that cannot be drawn: it holds a pole that the
+          projection does not show as a point, it leaves what the projection shows, or it
+          spans half the body.
+        """
+        n = len(centres)
+        turns = np.linspace(0, 2 * np.pi, _RIM_POINTS, endpoint=False)
+        major_km = np.asarray(major_km, np.float64).reshape(n, 1)
+        # From here on what cannot be drawn is not a number.
+        fits = (major_km > 0) & (major_km < self.geod.b * np.pi / 1000)
+        major_km = np.where(fits, major_km, np.nan)
+        minor_km = major_km if minor_km is None else np.asarray(minor_km, np.float64).reshape(n, 1)
+        along, across = major_km * np.cos(turns), minor_km * np.sin(turns)
+        bearing = np.degrees(np.arctan2(across, along)) + np.reshape(azimuths, (-1, 1))
+        distance = np.hypot(along, across) * 500.0
+        lon, lat = (np.repeat(values[:, None], _RIM_POINTS, axis=1)
+                    for values in np.asarray(centres, np.float64).T)
+        lons, lats = map(np.asarray, self.geod.fwd(lon, lat, bearing, distance)[:2])
+        rings = self._drawn(lons, lats, lon[:, :1])
+        some = np.stack([lons[:, ::_RIM_POINTS // 8], lats[:, ::_RIM_POINTS // 8]], axis=-1)
+        shown = np.isfinite(self.pixels(some).reshape(n, -1)).all(axis=1)
+        rings[~(shown & _turn_once(rings))] = np.nan
+        return rings
+
+    def outline(self, lonlat: np.ndarray, around: float | None = None) -> np.ndarray:
+        """A ring [n, 2] of longitude and latitude (deg) in px, kept whole at the seam.
+
+        Args:
+          around: the longitude that decides on which side of the seam the ring lies; the
+            mean of its own if None.
+
+        Raises:
+          ValueError: it holds a pole that the projection does not show as a point.
+        """
         lonlat = np.asarray(lonlat, np.float64)
-        lon = np.concatenate([lonlat[:1, 0], lonlat[0, 0] + np.cumsum(
-            (np.diff(lonlat[:, 0]) + 180.0) % 360.0 - 180.0)])
-        middle = float(lon.mean())
-        lon = lon + (unwrap(middle, self.middle_longitude) - middle)
-        return self._to_image(*self._projection.from_lonlat(lon, lonlat[:, 1]))
+        if around is None:
+            around = float(unwrap_ring(lonlat[:, 0]).mean())
+        ring = self._drawn(lonlat[None, :, 0], lonlat[None, :, 1], np.array([[around]]))[0]
+        if not np.isfinite(ring).all():
+            raise ValueError("holds a pole or leaves what the image's projection can show; leave "
+                             "it out")
+        return ring
 
     def diameter_km(self, rings: tuple[np.ndarray, ...]) -> float | None:
         """Diameter in km of the circle with the outlines' area on the ground.
@@ -138,12 +198,33 @@ class Georeference:
         """
         total = 0.0
         for ring in rings:
+            # A straight edge in px is no geodesic: in short pieces that does not matter.
+            closed = shapely.LinearRing(ring)
+            ring = shapely.get_coordinates(closed.segmentize(
+                max(closed.length * _MEASURED_EDGE, outline.MIN_AREA)))[:-1]
             lonlat = self.lonlat(ring)
             if not np.isfinite(lonlat).all():
                 return None
             area, _ = self.geod.polygon_area_perimeter(*lonlat.T)
             total += abs(area)
         return 2.0 * math.sqrt(total / math.pi) / 1000.0
+
+    def _drawn(self, lons: np.ndarray, lats: np.ndarray, around: np.ndarray) -> np.ndarray:
+        """Rings [n, k] of lon and lat in px [n, k, 2], on the side of the seam where the
+        longitudes `around` [n, 1] lie; NaN for a whole ring that is not closed there."""
+        lons = unwrap_ring(lons)
+        lons = lons + (unwrap(lons[:, :1], unwrap(around, self.middle_longitude)) - lons[:, :1])
+        points = self._to_image(*self._projection.from_lonlat(lons.ravel(), lats.ravel()))
+        points = points.reshape(*lons.shape, 2)
+        if not self._projection.poles_are_points:
+            # Around a pole, longitudes do not come back to where they began.
+            points[np.abs(lons[:, -1] - lons[:, 0]) > 180.0] = np.nan
+        return points
+
+    def _to_map(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        x, y = np.asarray(points, np.float64).reshape(-1, 2).T
+        a, b, c, d, e, f = self.transform
+        return a * x + b * y + c, d * x + e * y + f
 
     def _to_image(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         a, b, c, d, e, f = self.transform
@@ -152,70 +233,12 @@ class Georeference:
                          (a * (y - f) - d * (x - c)) / determinant], axis=1)
 
     @property
-    def _projection(self) -> _Projection:
-        return _projection(self.crs)
+    def _projection(self) -> Projection:
+        return projection(self.crs)
 
 
-def unwrap(lon, middle: float):
-    """Longitudes turned by whole circles to within 180 deg of `middle`."""
-    return middle + (np.asarray(lon, np.float64) - middle + 180.0) % 360.0 - 180.0
-
-
-def parse_crs(text: str) -> pyproj.CRS:
-    """Raises DataError where pyproj does not know the system."""
-    try:
-        return pyproj.CRS.from_user_input(text)
-    except CRSError as error:
-        raise DataError(f"the coordinate system {text[:80]!r} is unknown ({error}); give its WKT "
-                        "or a code such as IAU_2015:30100") from None
-
-
-class _Projection:
-    """Map coordinates of one system to longitude and latitude and back."""
-
-    def __init__(self, text: str):
-        crs = parse_crs(text)
-        geographic = crs.geodetic_crs
-        if geographic is None or not (crs.is_projected or crs.is_geographic):
-            raise DataError(f"the coordinate system {crs.name!r} has no longitude and latitude; "
-                            "give a geographic or projected one")
-        self.geographic = geographic
-        self.geod = crs.get_geod()
-        self._forward = self._inverse = None
-        if crs.is_projected:
-            # "over": longitudes beyond 180 deg stay there, so that no image is torn apart.
-            make = functools.partial(pyproj.Transformer.from_crs, always_xy=True, force_over=True)
-            self._forward, self._inverse = make(geographic, crs), make(crs, geographic)
-
-    def to_lonlat(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        if self._inverse is not None:
-            x, y = _transformed(self._inverse, x, y)
-        return np.stack([x, y], axis=1)
-
-    def from_lonlat(self, lon: np.ndarray, lat: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        if self._forward is None:
-            return np.asarray(lon, np.float64), np.asarray(lat, np.float64)
-        return _transformed(self._forward, lon, lat)
-
-
-@functools.lru_cache(maxsize=64)
-def _projection(text: str) -> _Projection:
-    return _Projection(text)
-
-
-def _transformed(transformer: pyproj.Transformer, x, y) -> tuple[np.ndarray, np.ndarray]:
-    try:
-        x, y = (np.asarray(v, np.float64) for v in transformer.transform(x, y))
-    except ProjError as error:
-        raise DataError(f"coordinates cannot be projected ({error}); check the image's coordinate "
-                        "system") from None
-    good = np.isfinite(x) & np.isfinite(y)
-    return np.where(good, x, np.nan), np.where(good, y, np.nan)
-
-
-def _turns_once(ring: np.ndarray) -> bool:
-    """Whether the ring is a simple loop, as a circle's picture must be."""
-    import shapely
-
-    shape = shapely.Polygon(ring)
-    return shape.is_valid and shape.area > outline.MIN_AREA
+def _turn_once(rings: np.ndarray) -> np.ndarray:
+    """Which of the rings [n, k, 2] are simple loops, as a circle's picture must be."""
+    good = np.isfinite(rings).all(axis=(1, 2))
+    shapes = shapely.polygons(np.where(good[:, None, None], rings, 0.0))
+    return good & shapely.is_valid(shapes) & (shapely.area(shapes) > outline.MIN_AREA)

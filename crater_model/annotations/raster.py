@@ -107,7 +107,13 @@ class ArrayRaster(Raster):
 
 
 class FileRaster(Raster):
-    """A file that GDAL reads in windows."""
+    """A file that GDAL reads in windows.
+
+    Attributes:
+      driver, dtype: GDAL's name of the format; the type of its values.
+      block_rows: rows of a block, px; tiled: whether blocks are narrower than the image.
+      plain: a TIFF of 8-bit grey or RGB and nothing else, as data sets may hold.
+    """
 
     def __init__(self, path: Path, percentiles: tuple[float, float] = PERCENTILES):
         self.name, self._percentiles = path, percentiles
@@ -149,6 +155,9 @@ class FileRaster(Raster):
         self.has_invalid = (self._masked or self.dtype.kind == "f"
                             or self.driver in _SPECIAL_DRIVERS)
         self.block_rows = rows
+        self.tiled = columns < self.width
+        self.plain = (self.driver == "GTiff" and self.dtype == np.uint8
+                      and source.count == self.bands)
         self.georeference = _georeference(source, self.name)
 
     @functools.cached_property
@@ -259,6 +268,20 @@ def read_whole(raster: Raster) -> np.ndarray:
     return raster.read(0, 0, raster.width, raster.height).pixels
 
 
+def filled(window: Window) -> np.ndarray:
+    """The window's pixels; those without data take the mean of the others in each band.
+
+    A detector standardises what it is given by its mean and deviation, so that this is
+    what it makes of the padding around a small image.
+    """
+    pixels, valid = window
+    if valid is None or valid.all() or not valid.any():
+        return pixels
+    pixels = pixels.copy()
+    pixels[~valid] = np.round(pixels[valid].mean(axis=0)).astype(np.uint8)
+    return pixels
+
+
 def _wrong_kind(path: Path, driver: str) -> str:
     return f"{path}: is a {driver} file, expected PNG, JPEG, TIFF, PDS or ISIS; convert it"
 
@@ -301,7 +324,7 @@ def _refuse_huge(path: Path) -> None:
 @contextmanager
 def _gdal_errors(name: str | Path) -> Iterator[None]:
     """GDAL's errors as one line; its cache kept small."""
-    with rasterio.Env(GDAL_CACHEMAX=_CACHE_MB), \
+    with rasterio.Env(GDAL_CACHEMAX=_CACHE_MB, GDAL_PNG_WHOLE_IMAGE_OPTIM="NO"), \
             warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         try:

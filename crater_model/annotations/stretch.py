@@ -43,7 +43,8 @@ class Stretch:
 
     def apply(self, values: np.ndarray, valid: np.ndarray | None) -> np.ndarray:
         """uint8 of the values' shape; 0 where `valid` ([h, w]) is False."""
-        factor = np.float32(254 / max(self.high - self.low, np.finfo(np.float32).tiny))
+        span = self.high - self.low
+        factor = np.float32(254 / span if span > 1e-30 else 0)
         out = np.empty(values.shape, np.uint8)
         rows = max(1, _AT_ONCE // max(1, math.prod(values.shape[1:])))
         for top in range(0, len(values), rows):
@@ -79,7 +80,7 @@ def strips(raster: Raster, rows: int) -> Iterator[tuple[int, int]]:
 def compute_stretch(raster: FileRaster, percentiles: tuple[float, float] = PERCENTILES) -> Stretch:
     """Percentiles of an image's valid values, from every n-th pixel of a large one.
 
-    The same file always gives the same stretch. An image without valid pixels gets 0..1.
+    The same file always gives the same stretch. An image without valid pixels gets 0..0.
     """
     step = max(1, math.ceil(math.sqrt(raster.width * raster.height * raster.bands / _SAMPLES)))
     found = []
@@ -93,9 +94,9 @@ def compute_stretch(raster: FileRaster, percentiles: tuple[float, float] = PERCE
             found.append(values.ravel())
             progress.update(top + height)
     values = np.concatenate(found) if found else np.zeros(0)
-    low, high = np.percentile(values, percentiles) if len(values) else (0.0, 1.0)
-    if not low < high:
-        low, high = (float(values.min()), float(values.max())) if len(values) else (0.0, 1.0)
+    low, high = np.percentile(values, percentiles) if len(values) else (0.0, 0.0)
+    if not low < high and len(values):
+        low, high = float(values.min()), float(values.max())
     return Stretch(float(low), float(high), tuple(map(float, percentiles)))
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 import yaml
 
+from crater_model.annotations.stretch import PERCENTILES
 from crater_model.annotations.pixels import encode_png
 from crater_model.detections import Detections
 from crater_model.detector.experiment import Experiment, load_experiment
@@ -31,12 +32,14 @@ class Detector:
       label_map: class id -> name.
       chip_size: side in px of the network's input.
       scales: network px per scene px it was trained at; give it scenes at these scales.
+      stretch_percentiles: between which values of more than 8 bits are stretched, percent.
     """
 
     def __init__(self, predict, label_map: dict[int, str], chip_size: int,
-                 scales: Sequence[float]):
+                 scales: Sequence[float], stretch_percentiles: Sequence[float] = PERCENTILES):
         self._predict = predict
         self.label_map, self.chip_size, self.scales = label_map, chip_size, tuple(scales)
+        self.stretch_percentiles = tuple(stretch_percentiles)
 
     @classmethod
     def load(cls, path: str | Path) -> Detector:
@@ -66,7 +69,7 @@ class Detector:
             module.detect_encoded, input_signature=[tf.TensorSpec([None], tf.string)])
         return cls(lambda batch: predict(tf.constant(batch)),
                    dict(enumerate(task.class_names, start=1)), task.model.input_size[0],
-                   task.scales)
+                   task.scales, task.stretch_percentiles)
 
     @classmethod
     def _from_saved_model(cls, path: Path) -> Detector:
@@ -78,7 +81,7 @@ class Detector:
         signature = loaded.signatures["serving_default"]
         detector = cls(lambda batch: signature(image_bytes=tf.constant(batch)),
                        {int(k): v for k, v in card["label_map"].items()}, card["chip_size"],
-                       card["scales"])
+                       card["scales"], card.get("stretch_percentiles", PERCENTILES))
         detector._keep = loaded
         return detector
 

@@ -28,6 +28,7 @@ from official.core import exp_factory
 from official.modeling import optimization
 from official.vision.configs import backbones, common, decoders, maskrcnn
 
+from crater_model.annotations.stretch import PERCENTILES
 from crater_model.detector.settings import flatten, override
 from crater_model.errors import ConfigError
 
@@ -78,6 +79,8 @@ class CraterTask(maskrcnn.MaskRCNNTask):
       scales: output px per scene px of the chips trained on; inference uses the
         same. Filled in from the records.
       class_names: name of class 1, 2, ...; filled in from the records.
+      stretch_percentiles: between which images of more than 8 bits were stretched for
+        training, percent; inference does the same. Filled in from the records.
     """
 
     train_data: DataConfig = dataclasses.field(
@@ -87,6 +90,7 @@ class CraterTask(maskrcnn.MaskRCNNTask):
             is_training=False, split="validation", drop_remainder=False))
     scales: list[float] = dataclasses.field(default_factory=list)
     class_names: list[str] = dataclasses.field(default_factory=list)
+    stretch_percentiles: list[float] = dataclasses.field(default_factory=lambda: [*PERCENTILES])
 
 
 def _optimizer(rate: float, steps: int, warmup: int, kind: str) -> optimization.OptimizationConfig:
@@ -313,4 +317,5 @@ def fit_to_records(experiment: Experiment, manifest) -> Experiment:
                           f"{classes} classes; set it to 0 or {classes + 1} (one for background)")
     task.class_names = [manifest.label_map[i] for i in sorted(manifest.label_map)]
     task.scales = [float(scale) for scale in manifest.scales]
+    task.stretch_percentiles = [float(value) for value in manifest.stretch_percentiles]
     return experiment

@@ -55,8 +55,8 @@ def evaluate(model: str | Path, dataset_dir: str | Path, *,
     evaluator = Evaluator(detector.label_map)
     found = []
     for scene in track(chosen, "scoring scenes"):
-        detections = detect_image(detector.detect, dataset.read_image(scene),
-                                  detector.chip_size, scales)
+        with dataset.open_image(scene) as image:
+            detections = detect_image(detector.detect, image, detector.chip_size, scales)
         truth = truth_from_scene(scene)
         evaluator.add(scene.file_name, detections, truth)
         found.append((detections, truth))

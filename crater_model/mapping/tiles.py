@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
+from crater_model.annotations.raster import ArrayRaster, Raster, filled
 from crater_model.detections import Detections
 from crater_model.mapping.merge import merge
 
@@ -15,14 +16,14 @@ Predict = Callable[[list[np.ndarray]], list[Detections]]
 _EDGE = 2.0
 
 
-def detect_image(predict: Predict, image: np.ndarray, tile: int, scales: Sequence[float] = (1.0,),
+def detect_image(predict: Predict, image: np.ndarray | Raster, tile: int, scales: Sequence[float] = (1.0,),
                  overlap: float = 0.25, batch: int = 8) -> Detections:
     """Detects over a whole image and merges what the tiles found.
 
     Args:
       predict: detections of each of a list of images, in that image's px; images smaller
         than `tile` x `tile` network px are scaled up by it.
-      image: uint8 [h, w] or [h, w, 3].
+      image: uint8 [h, w] or [h, w, 3], or a raster, which is read in windows.
       tile: side in px of the network's input.
       scales: network px per image px, one or several; a tile covers tile / scale image px.
       overlap: share of a tile's side that it has in common with the next.
@@ -30,14 +31,16 @@ def detect_image(predict: Predict, image: np.ndarray, tile: int, scales: Sequenc
     Returns:
       Detections in px of the whole image, best first.
     """
-    height, width = image.shape[:2]
+    raster = image if isinstance(image, Raster) else ArrayRaster(image)
+    height, width = raster.height, raster.width
     found: list[Detections] = []
     cut: list[np.ndarray] = []
     for scale in scales:
         windows = list(tile_windows(height, width, max(1, round(tile / scale)), overlap))
         for start in range(0, len(windows), batch):
             group = windows[start:start + batch]
-            pieces = [np.ascontiguousarray(image[y0:y1, x0:x1]) for y0, x0, y1, x1 in group]
+            pieces = [np.ascontiguousarray(filled(raster.read(x0, y0, x1 - x0, y1 - y0)))
+                      for y0, x0, y1, x1 in group]
             for window, detections in zip(group, predict(pieces)):
                 found.append(_shift(detections, window, (height, width)))
                 cut.append(_touches_inner_edge(found[-1].boxes, window, height, width))

@@ -31,7 +31,8 @@ def write_detections(path: str | Path, names: Sequence[str], images: Sequence[np
       path: `.geojson` (outlines in px, x right and y down), `.csv` (a row a detection),
         `.json` (COCO results with run-length masks; image_id counts the images from 1) or
         `.png` (the outlines over the one image).
-      names, images, found: of each image its name, pixels and detections.
+      names, found: of each image its name and detections.
+      images: the pixels of the one image for a picture; not looked at otherwise.
     """
     path = Path(path)
     return write_bytes(path, _WRITERS[path.suffix.lower()](names, images, found))

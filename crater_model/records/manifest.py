@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from crater_model.annotations.dataset import SPLITS
+from crater_model.annotations.stretch import PERCENTILES
 from crater_model.errors import DataError
 from crater_model.files import write_json
 
@@ -31,6 +32,7 @@ class Manifest:
       image_size: largest (height, width) of the images, px.
       scales: px of the images per px of their scenes, every one that occurs.
       created_by: program and version.
+      stretch_percentiles: between which images of more than 8 bits were stretched, percent.
       format_version: of this layout.
     """
 
@@ -44,6 +46,7 @@ class Manifest:
     scales: tuple[float, ...]
     created_by: str
     format_version: int = FORMAT_VERSION
+    stretch_percentiles: tuple[float, float] = PERCENTILES
 
     def files(self, split: str) -> list[Path]:
         """The split's record files, in order; none where the split has no image.
@@ -73,6 +76,7 @@ class Manifest:
         value = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "root"}
         value["label_map"] = {str(i): name for i, name in self.label_map.items()}
         value["image_size"], value["scales"] = list(self.image_size), list(self.scales)
+        value["stretch_percentiles"] = list(self.stretch_percentiles)
         return value
 
     def write(self, folder: str | Path) -> Path:
@@ -100,6 +104,7 @@ def read_manifest(folder: str | Path) -> Manifest:
     try:
         value["label_map"] = {int(i): name for i, name in value["label_map"].items()}
         value["image_size"], value["scales"] = tuple(value["image_size"]), tuple(value["scales"])
+        value["stretch_percentiles"] = tuple(value.get("stretch_percentiles", PERCENTILES))
         for split in SPLITS:
             [file["name"] for file in value["splits"][split]["files"]]
         known = {f.name for f in fields(Manifest)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -13,6 +14,7 @@ from crater_model.annotations.dataset import (
     SPLITS, Dataset, Scene, load_dataset, refuse_other_folder)
 from crater_model.annotations.pixels import encode_png
 from crater_model.annotations.splits import dataset_splits
+from crater_model.annotations.stretch import PERCENTILES
 from crater_model.errors import ConfigError
 from crater_model.files import whole_folder
 from crater_model.progress import Progress
@@ -77,7 +79,8 @@ def write_records(dataset_dir: str | Path, out_dir: str | Path,
             image_size=(max(s.height for s in dataset.scenes),
                         max(s.width for s in dataset.scenes)),
             scales=tuple(sorted({scene.scale for scene in dataset.scenes})),
-            created_by=f"crater_model {crater_model.__version__}")
+            created_by=f"crater_model {crater_model.__version__}",
+            stretch_percentiles=_percentiles(dataset))
         manifest.write(beside)
     return manifest
 
@@ -130,6 +133,12 @@ def _examples(dataset: Dataset, scenes: list[Scene], full_masks: bool, progress:
         example = encode_example(scene, dataset.encoded_image(scene), full_masks)
         yield example.SerializeToString(deterministic=True)
         progress.update(done + number)
+
+
+def _percentiles(dataset: Dataset) -> tuple[float, float]:
+    """Those that most of the stretched images were stretched by."""
+    found = Counter(s.stretch.percentiles for s in dataset.scenes if s.stretch is not None)
+    return found.most_common(1)[0][0] if found else PERCENTILES
 
 
 def _shard_count(dataset: Dataset, scenes: list[Scene]) -> int:

@@ -175,12 +175,12 @@ class Source:
         if not found and any_suffix:
             found = self._by_stem.get(name, []) or self._by_stem.get(PurePosixPath(name).stem, [])
         if not found:
-            raise Bad(f"is of the image {said!r}, which is not below {self.image_root}; put it "
+            raise Bad(f"is of the image {said[:80]!r}, which is not below {self.image_root}; put it "
                       "there or correct the name")
         if len(found) > 1:
             found = self._nearest(found, parts, beside)
         if len(found) > 1:
-            raise Bad(f"is of the image {said!r}, but there are {len(found)} of that name "
+            raise Bad(f"is of the image {said[:80]!r}, but there are {len(found)} of that name "
                       f"({self.name(found[0])}, {self.name(found[1])}); rename them")
         return found[0]
 
@@ -208,7 +208,7 @@ def number(value: object, what: str) -> float:
     """A finite number, also where it is written as text; Bad says what stands there."""
     try:
         result = float(value) if not isinstance(value, bool) else math.nan
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         result = math.nan
     if not math.isfinite(result):
         raise Bad(f"has the {what} {str(value)[:40]!r}, expected a finite number; correct it")
@@ -219,7 +219,7 @@ def points(values: object, what: str = "outline") -> np.ndarray:
     """Pairs of numbers as float64 [n, 2]; Bad where they are not, or fewer than three."""
     try:
         array = np.asarray(values, np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         array = np.zeros(0)
     if array.ndim != 2 or array.shape[1] != 2 or not np.isfinite(array).all():
         raise Bad(f"has an {what} that is not a list of finite x, y pairs; draw it again")
@@ -282,7 +282,8 @@ def _files(folder: Path) -> list[Path]:
     """Regular files below a folder, sorted, hidden ones left out; links out of it too."""
     found, real = [], folder.resolve()
     for path in folder.rglob("*"):
-        if any(part.startswith(".") or part == "__MACOSX" for part in path.relative_to(folder).parts):
+        parts = path.relative_to(folder).parts
+        if any(part.startswith(".") or part == "__MACOSX" for part in parts):
             continue
         if path.is_symlink() and not path.resolve().is_relative_to(real):
             continue

@@ -1,0 +1,72 @@
+"""Commands that train, score and export a detector."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from crater_model.commands.options import Values, add_command, scales, setting, whole
+
+
+def train(commands) -> None:
+    def run(options) -> Values:
+        from crater_model.training import train
+
+        result = train(options.records, options.model_dir, options.experiment,
+                       dict(options.set or []), train_steps=options.train_steps,
+                       sample_1_of_n_eval_examples=options.sample_1_of_n_eval_examples,
+                       eval_checkpoint_metric=options.eval_checkpoint_metric,
+                       metric_objective_type=options.metric_objective_type)
+        metric = result["metric"]
+        score = "no score" if metric["value"] is None else f"{metric['value']:.4f}"
+        return {**result, "_text": f"{metric['name']}: {score}\nbest checkpoint: "
+                f"{Path(options.model_dir) / (result['best_checkpoint'] or '-')}\n"
+                f"steps: {result['steps']}  seconds: {result['seconds']}"}
+
+    command = add_command(commands, "train", "train a detector, or go on training", run)
+    command.add_argument("records", metavar="RECORDS")
+    command.add_argument("--model-dir", required=True, metavar="DIR")
+    command.add_argument("--experiment", default="demo", metavar="NAME|FILE.yaml")
+    command.add_argument("--set", action="append", type=setting, metavar="key=value",
+                         help="override a value of the experiment; may be repeated")
+    command.add_argument("--train-steps", type=whole, default=None)
+    command.add_argument("--sample-1-of-n-eval-examples", type=whole, default=1)
+    command.add_argument("--eval-checkpoint-metric", default="mask_AP")
+    command.add_argument("--metric-objective-type", choices=("max", "min"), default="max")
+
+
+def evaluate(commands) -> None:
+    def run(options) -> Values:
+        from crater_model.evaluation import evaluate
+
+        return evaluate(options.model, options.dataset, scales=options.scales,
+                        scenes=_scenes_of(options), output=options.output)
+
+    command = add_command(commands, "evaluate", "score a detector on whole scenes", run)
+    command.add_argument("model", metavar="MODEL", help="a model directory or a SavedModel")
+    command.add_argument("dataset", metavar="DATASET")
+    command.add_argument("--output", metavar="DIR", help="for metrics.json and pictures")
+    command.add_argument("--scales", type=scales, default=None, metavar="S[,S...]")
+    command.add_argument("--records", metavar="RECORDS",
+                         help="score only the scenes of one split of these records")
+    command.add_argument("--split", default="test", help="which split of --records")
+
+
+def _scenes_of(options) -> list[str] | None:
+    if options.records is None:
+        return None
+    from crater_model.records.manifest import read_manifest
+
+    return read_manifest(options.records).split(options.split)["scenes"]
+
+
+def export(commands) -> None:
+    def run(options) -> Values:
+        from crater_model.export import export_saved_model
+
+        path = export_saved_model(options.model_dir, options.out, options.model_version)
+        return {"saved_model": str(path), "version": int(path.name)}
+
+    command = add_command(commands, "export", "write a SavedModel version for TF Serving", run)
+    command.add_argument("model_dir", metavar="MODEL_DIR")
+    command.add_argument("out", metavar="OUT")
+    command.add_argument("--model-version", type=whole, default=None)
