@@ -4,6 +4,8 @@ import json
 import subprocess
 import sys
 
+import cv2
+import numpy as np
 import pytest
 
 from crater_model.cli import main
@@ -50,6 +52,50 @@ def test_synthesize_check_and_chips(tmp_path, capsys):
     chips = crater(capsys, "dataset", "chips", tmp_path / "data", tmp_path / "chips",
                    "--size", 64, "--scales", "1,0.5")
     assert chips["scales"] == [1.0, 0.5] and chips["chips"] > 6
+
+
+def test_import_then_chips_then_records(tmp_path, capsys):
+    """Masks of two craters over a 16-bit image, cut with every option."""
+    (tmp_path / "source/masks").mkdir(parents=True)
+    yy, xx = np.mgrid[:80, :120]
+    shapes = [np.hypot(xx - 30, yy - 40) < 12, np.hypot(xx - 90, yy - 20) < 7]
+    image = 1000 + 300 * shapes[0] - 200 * shapes[1] + xx
+    cv2.imwrite(str(tmp_path / "source/a.png"), image.astype(np.uint16))
+    for number, shape in enumerate(shapes):
+        cv2.imwrite(str(tmp_path / f"source/masks/a_{number}.png"), shape.astype(np.uint8) * 255)
+    made = crater(capsys, "dataset", "import", tmp_path / "source", tmp_path / "data",
+                  "--percentiles", "1,99")
+    assert (made["format"], made["images"], made["instances"], made["stretched"]) == (
+        "masks", 1, 2, 1)
+    assert crater(capsys, "dataset", "check", tmp_path / "data")["statistics"]["label_sources"] == {
+        "mask": 2}
+    chips = crater(capsys, "dataset", "chips", tmp_path / "data", tmp_path / "chips", "--size", 40,
+                   "--scales", "1,0.5", "--overlap", 0, "--empties", 0, "--max-craters", 1,
+                   "--min-valid", 0.9)
+    assert chips["left_out_empty"] > 0 and chips["lost"] == 0
+    records = crater(capsys, "records", "write", tmp_path / "chips", tmp_path / "records")
+    assert sum(split["images"] for split in records["splits"].values()) == chips["chips"]
+    manifest = json.loads((tmp_path / "records/manifest.json").read_text())
+    assert manifest["stretch_percentiles"] == [1, 99]
+
+
+def test_import_says_all_that_is_wrong(tmp_path, capsys):
+    (tmp_path / "labels.csv").write_text("lon,lat,diam_km\n1,2,3\n")
+    lines = crater(capsys, "dataset", "import", tmp_path, tmp_path / "out", status=1)
+    assert len(lines) == 1 and "holds no image" in lines[0]
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.json").write_text(json.dumps({
+            "imagePath": f"{name}.png", "shapes": [
+                {"label": "crater", "shape_type": "polygon", "points": [[1, 1], [2, 2]]}]}))
+        cv2.imwrite(str(tmp_path / f"{name}.png"), np.zeros((20, 30), np.uint8))
+    lines = crater(capsys, "dataset", "import", tmp_path, tmp_path / "out", "--format", "labelme",
+                   status=1)
+    assert len(lines) == 3 and "a.json: shape 1" in lines[0] and "b.json: shape 1" in lines[1]
+    assert "2 problem(s); leave them out with --skip-bad" in lines[2]
+    assert not (tmp_path / "out").exists()
+    made = crater(capsys, "dataset", "import", tmp_path, tmp_path / "out", "--format", "labelme",
+                  "--skip-bad")
+    assert made["images"] == 2 and made["instances"] == 0 and len(made["problems"]) == 2
 
 
 BROKEN = {

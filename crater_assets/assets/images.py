@@ -45,6 +45,7 @@ def annotated_images(context: dg.AssetExecutionContext,
         from crater_model.annotations.pictures import contact_sheet, diameter_histogram
 
         dataset = load_dataset(folder)
+        metadata["source"] = dg.MetadataValue.json(dataset.info)
         metadata["labels"] = picture(contact_sheet(dataset, 6), "images with their labels")
         metadata["diameters"] = picture(diameter_histogram(dataset), "diameters")
     version = fingerprint or f"unusable-{short_hash(report.problems)}"

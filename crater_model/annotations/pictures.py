@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from crater_model.annotations.dataset import Dataset, Scene
+from crater_model.annotations.previews import preview
 
 # Room for a picture inside a web page's metadata, base64 included: about 100 kB.
 INLINE_BYTES = 74_000
@@ -23,6 +24,9 @@ CLASS_COLORS: tuple[Color, ...] = (
 
 _SUBPIXEL_BITS = 4
 _GAP = 4
+# Where the windows of a large image lie, as shares of the room that they have.
+_PLACES = ((0.5, 0.5), (0.2, 0.2), (0.8, 0.8), (0.8, 0.2), (0.2, 0.8), (0.5, 0.1), (0.5, 0.9),
+           (0.1, 0.5), (0.9, 0.5))
 
 
 def overlay(image: np.ndarray, rings: Sequence[np.ndarray], scores: Sequence[float] | None = None,
@@ -70,13 +74,16 @@ def contact_sheet(dataset: Dataset, n: int = 6, columns: int = 3, cell: int = 24
                   max_bytes: int | None = INLINE_BYTES) -> bytes:
     """A PNG with `n` images spread over the data set, their outlines drawn.
 
-    Of an image that is large beside its craters the middle is shown.
+    Of an image that is large beside its craters the middle is shown, and where there are
+    few such images other places as well.
     """
     picks = np.unique(np.linspace(0, len(dataset.scenes) - 1, min(n, len(dataset.scenes)))
                       .round().astype(int))
     diameters = [i.diameter for scene in dataset.scenes for i in scene.instances]
     window = max(160.0, 12 * float(np.median(diameters or [0])))
-    parts = [_middle(dataset, dataset.scenes[i], window) for i in picks]
+    each = min(len(_PLACES), max(1, n // max(1, len(picks))))
+    parts = [part for pick in picks
+             for part in _windows(dataset, dataset.scenes[pick], window, each)]
     return fit_png(lambda side: sheet([
         overlay(image, rings, color=colors, zoom=side / max(image.shape[:2]))
         for image, rings, colors in parts], columns), cell, max_bytes)
@@ -96,24 +103,66 @@ def sheet(pictures: Sequence[np.ndarray], columns: int) -> np.ndarray:
     return page
 
 
+def side_by_side(dataset: Dataset, pairs: Sequence[tuple[str, str]], side: int = 240,
+                 max_bytes: int | None = None) -> bytes:
+    """A PNG with a row for each pair of file names: both whole images, outlines drawn."""
+    scenes = {scene.file_name: scene for scene in dataset.scenes}
+    parts = [_whole(dataset, scenes[name], side) for pair in pairs for name in pair]
+    return fit_png(lambda size: sheet([
+        overlay(image, rings, color=colors, zoom=size / max(image.shape[:2]))
+        for image, rings, colors in parts], 2), side, max_bytes)
+
+
 def diameter_histogram(dataset: Dataset) -> bytes:
     """A PNG of how many objects there are by diameter (px), in bins of sqrt(2)."""
+    by_class = {number: [i.diameter for scene in dataset.scenes for i in scene.instances
+                         if i.class_id == number] for number in dataset.label_map}
+    labels = [f"{dataset.label_map[n]}: {len(v)}" for n, v in by_class.items()]
+    return _size_histogram(list(by_class.values()), "diameter (px)", labels,
+                           [class_color(number) for number in by_class])
+
+
+def km_histogram(diameters: Sequence[float]) -> bytes:
+    """A PNG of how many objects there are by diameter on the ground (km), likewise."""
+    return _size_histogram([list(diameters)], "diameter (km)", [f"known: {len(diameters)}"],
+                           [OUTLINE])
+
+
+def count_histogram(dataset: Dataset) -> bytes:
+    """A PNG of how many images hold how many labels."""
+    counts = [len(scene.instances) for scene in dataset.scenes]
+    most = max(counts, default=0)
+    width = max(1, math.ceil((most + 1) / 40))
+
+    def draw(axes) -> None:
+        axes.hist(counts, bins=np.arange(0, most + 1 + width, width) - 0.5,
+                  color=np.array(OUTLINE) / 255)
+        axes.set(xlabel="labels in an image", ylabel="images")
+    return _figure(draw)
+
+
+def _size_histogram(values: list[list[float]], label: str, names: list[str],
+                    colors: list[Color]) -> bytes:
+    everything = [d for part in values for d in part] or [1.0]
+    low, high = math.floor(2 * math.log2(min(everything))), 2 * math.log2(max(everything))
+    edges = 2.0 ** (np.arange(low, math.floor(high) + 2) / 2)
+
+    def draw(axes) -> None:
+        axes.hist(values, bins=edges, stacked=True, label=names,
+                  color=[np.array(color) / 255 for color in colors])
+        axes.set_xscale("log", base=2)
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        axes.set(xlabel=label, ylabel="count")
+        axes.legend(frameon=False)
+    return _figure(draw)
+
+
+def _figure(draw: Callable) -> bytes:
+    """PNG bytes of a small figure with what `draw(axes)` draws."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(5.2, 2.8), dpi=100, layout="constrained")
-    axes = figure.add_subplot()
-    by_class = {number: [i.diameter for scene in dataset.scenes for i in scene.instances
-                         if i.class_id == number] for number in dataset.label_map}
-    everything = [d for values in by_class.values() for d in values] or [1.0]
-    low, high = math.floor(2 * math.log2(min(everything))), 2 * math.log2(max(everything))
-    edges = 2.0 ** (np.arange(low, math.floor(high) + 2) / 2)
-    axes.hist(list(by_class.values()), bins=edges, stacked=True,
-              color=[np.array(class_color(number)) / 255 for number in by_class],
-              label=[f"{dataset.label_map[n]}: {len(v)}" for n, v in by_class.items()])
-    axes.set_xscale("log", base=2)
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    axes.set(xlabel="diameter (px)", ylabel="count")
-    axes.legend(frameon=False)
+    draw(figure.add_subplot())
     out = io.BytesIO()
     figure.savefig(out, format="png")
     return out.getvalue()
@@ -158,16 +207,41 @@ def _png(image: Image.Image) -> bytes:
     return out.getvalue()
 
 
-def _middle(dataset: Dataset, scene: Scene, window: float
-            ) -> tuple[np.ndarray, list[np.ndarray], list[Color]]:
-    """The middle `window` px of a scene, the outlines on it and their colours."""
-    image = dataset.read_image(scene)
-    height, width = (int(min(side, window)) for side in image.shape[:2])
-    top, left = (scene.height - height) // 2, (scene.width - width) // 2
-    pairs = [(ring - (left, top), class_color(instance.class_id))
-             for instance in scene.instances for ring in instance.rings]
-    return (image[top:top + height, left:left + width], [ring for ring, _ in pairs],
-            [color for _, color in pairs])
+Part = tuple[np.ndarray, list[np.ndarray], list[Color]]
+
+
+def _windows(dataset: Dataset, scene: Scene, window: float, most: int) -> list[Part]:
+    """Up to `most` windows of `window` px of a scene (one of a small scene), the outlines on
+    them and their colours; no more of it is read."""
+    height, width = (int(min(side, window)) for side in (scene.height, scene.width))
+    if max(scene.height, scene.width) <= 2 * window:
+        most = 1
+    parts = []
+    with dataset.open_image(scene) as raster:
+        for across, down in _PLACES[:most]:
+            left, top = int(across * (scene.width - width)), int(down * (scene.height - height))
+            image = raster.read(left, top, width, height).pixels
+            parts.append(_with_outlines(scene, image, (left, top), 1.0))
+    return parts
+
+
+def _whole(dataset: Dataset, scene: Scene, side: int) -> Part:
+    """A scene at `side` px at most, the outlines on it and their colours."""
+    with dataset.open_image(scene) as raster:
+        image = preview(raster, side).grey
+    scale = np.array(image.shape[::-1]) / (scene.width, scene.height)
+    return _with_outlines(scene, image, (0, 0), scale)
+
+
+def _with_outlines(scene: Scene, image: np.ndarray, corner: tuple[int, int], scale) -> Part:
+    """The part of a scene that has its corner there, with the outlines that reach into it;
+    `scale` (x, y) is its px per px of the scene."""
+    (right, bottom), (left, top) = corner + np.array(image.shape[1::-1]) / scale, corner
+    seen = [i for i in scene.instances
+            if i.box[0] < bottom and i.box[2] > top and i.box[1] < right and i.box[3] > left]
+    pairs = [((ring - corner) * scale, class_color(instance.class_id))
+             for instance in seen for ring in instance.rings]
+    return image, [ring for ring, _ in pairs], [color for _, color in pairs]
 
 
 def _score_color(score: float) -> Color:

@@ -3,11 +3,13 @@
 import io
 
 import numpy as np
+import rasterio
 from PIL import Image
 
-from crater_model.annotations.dataset import load_dataset
+from crater_model.annotations.dataset import Instance, Scene, load_dataset, save_dataset
 from crater_model.annotations.pictures import (
-    INLINE_BYTES, class_color, contact_sheet, diameter_histogram, encode_picture, fit_png, overlay)
+    INLINE_BYTES, class_color, contact_sheet, count_histogram, diameter_histogram, encode_picture,
+    fit_png, km_histogram, overlay, side_by_side)
 
 SQUARE = np.array([[10.5, 5.5], [40.5, 5.5], [40.5, 20.5], [10.5, 20.5]])
 
@@ -58,6 +60,47 @@ def test_a_data_set_without_craters_has_pictures(tmp_path, make_dataset):
     dataset = load_dataset(make_dataset(tmp_path / "d", craters=(0,)))
     assert opened(contact_sheet(dataset)).shape == (160, 240, 3)
     assert opened(diameter_histogram(dataset)).shape == (280, 520, 3)
+
+
+def test_of_one_large_image_several_places_are_shown(tmp_path):
+    """Each of the nine windows is a grey of its own; a TIFF is read only where it is shown."""
+    pixels = np.kron(np.arange(25, 250, 25, dtype=np.uint8).reshape(3, 3),
+                     np.ones((300, 400), np.uint8))
+
+    def write(path):
+        with rasterio.open(path, "w", driver="GTiff", dtype="uint8", count=1, width=1200,
+                           height=900, tiled=True, blockxsize=16, blockysize=16) as out:
+            out.write(pixels, 1)
+    ring = np.array([[600.0, 440.0], [612.0, 440.0], [612.0, 450.0], [600.0, 450.0]])
+    scene = Scene(1, "a.tif", 1200, 900, (Instance(1, 1, (ring,), 120.0),))
+    save_dataset(tmp_path / "d", [(scene, write)], {1: "crater"})
+    sheet = opened(contact_sheet(load_dataset(tmp_path / "d"), 12, 4, 160, None))
+    assert sheet.shape == (3 * 164 - 4, 4 * 164 - 4, 3)
+    greys = {int(sheet[y + 150, x + 10, 0]) for y in (0, 164) for x in (0, 164, 328, 492)}
+    assert len(greys) == 8 and (sheet[400, 300:] == 255).all()
+    colourful = np.ptp(sheet.astype(int), axis=-1) > 60
+    assert colourful[:160, :160].sum() > 10 and not colourful[164:].any()
+    two = opened(contact_sheet(load_dataset(tmp_path / "d"), 2, 4, 160, None))
+    assert two.shape == (160, 2 * 164 - 4, 3)
+
+
+def test_two_images_side_by_side(tiny_dataset):
+    dataset = load_dataset(tiny_dataset)
+    picture = opened(side_by_side(dataset, [("scene_001.png", "scene_003.png"),
+                                            ("scene_003.png", "scene_002.png")], 192))
+    assert picture.shape == (2 * 132 - 4, 2 * 196 - 4, 3)  # 96x64 px twice as large
+    orange = (picture[..., 0] > 200) & (picture[..., 2] < 60)
+    assert orange[:130, :194].any() and orange[130:, 194:].any()
+    assert not orange[:130, 194:].any() and not orange[130:, :194].any()  # the third has none
+    assert len(side_by_side(dataset, [("scene_001.png", "scene_002.png")], 400, 20_000)) <= 20_000
+
+
+def test_other_histograms(tiny_dataset):
+    dataset = load_dataset(tiny_dataset)
+    for data in (count_histogram(dataset), km_histogram([0.5, 2.0, 30.0]), km_histogram([])):
+        assert len(data) <= INLINE_BYTES and opened(data).shape == (280, 520, 3)
+    one, other = (opened(km_histogram(values)) for values in ([1.0] * 5, [1.0, 9.0]))
+    assert (one != other).any()
 
 
 def test_noise_is_made_to_fit():

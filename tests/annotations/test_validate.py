@@ -4,9 +4,10 @@ import json
 
 import numpy as np
 import pytest
+import rasterio
 from PIL import Image
 
-from crater_model.annotations.dataset import load_dataset
+from crater_model.annotations.dataset import Scene, load_dataset, save_dataset
 from crater_model.annotations.validate import check_dataset
 from crater_model.errors import DataError
 
@@ -175,6 +176,117 @@ def test_oddities_are_warned_of(tiny_dataset):
     (images / "stray.png").write_bytes(b"")
     text = "\n".join(check_dataset(tiny_dataset).warnings)
     assert "scene_001.png = scene_002.png" in text and "stray.png" in text
+
+
+def change(folder, number, **values):
+    """Sets values of one image's entry."""
+    edit(lambda d: d["images"][number].update(values))(folder)
+
+
+def test_what_labels_are_is_counted(tiny_dataset):
+    annotation(label_source="circle", diameter_km=2.5)(tiny_dataset)
+    change(tiny_dataset, 0, split="train",
+           stretch={"low": 10, "high": 4000, "percentiles": [0.5, 99.5]})
+    change(tiny_dataset, 3, split="test",
+           stretch={"low": 12, "high": 5000, "percentiles": [0.5, 99.5]})
+    change(tiny_dataset, 4, stretch={"low": 0, "high": 1, "percentiles": [2, 98]})
+    report = check_dataset(tiny_dataset)
+    found = report.statistics
+    assert report.ok and report.warnings == [] and report.look_alikes == []
+    assert found["label_sources"] == {"outline": 24, "circle": 1}
+    assert found["diameter_km"]["min"] == found["diameter_km"]["max"] == 2.5
+    assert found["splits"] == {"train": 1, "test": 1, "undecided": 4}
+    assert found["stretched"] == {"0.5 to 99.5 %": 2, "2 to 98 %": 1}
+    assert (found["duplicates"], found["look_alikes"], found["overlapping"]) == (0, 0, 0)
+    assert found["compared"] == "whole images and parts"
+
+
+def test_diameters_are_measured_on_the_ground(tiny_dataset):
+    change(tiny_dataset, 0, georeference={
+        "crs": "+proj=eqc +R=1737400 +units=m", "transform": [250, 0, 0, 0, -250, 8000]})
+    report = check_dataset(tiny_dataset)
+    scene = load_dataset(tiny_dataset).scenes[0]
+    expected = [i.diameter * 0.25 for i in scene.instances]  # 250 m a px near the equator
+    found = report.statistics["diameter_km"]
+    assert found["min"] == pytest.approx(min(expected), rel=0.01)
+    assert found["max"] == pytest.approx(max(expected), rel=0.01)
+
+
+def test_labels_of_one_crater_are_named(tiny_dataset):
+    def twice(document):
+        first = document["annotations"][4]
+        document["annotations"] += [{**first, "id": 90}, {**document["annotations"][0], "id": 91}]
+    edit(twice)(tiny_dataset)
+    report = check_dataset(tiny_dataset)
+    assert report.ok and report.statistics["duplicates"] == 2
+    text, = report.warnings
+    assert ("2 pair(s) of labels mark the same crater twice (annotations 1 and 91 of "
+            "scene_001.png, annotations 5 and 90 of scene_002.png)") in text
+
+
+def copy_of_first(folder):
+    """Makes the fourth image the first one, darker and mirrored."""
+    images = folder / "images"
+    pixels = np.asarray(Image.open(images / "scene_001.png"))
+    Image.fromarray(pixels[:, ::-1] // 2 + 20).save(images / "scene_004.png")
+
+
+def test_look_alikes_are_named(tiny_dataset):
+    copy_of_first(tiny_dataset)
+    report = check_dataset(tiny_dataset)
+    assert report.ok and report.statistics["look_alikes"] == 2
+    text, = report.warnings
+    assert ("2 image(s) look like an image of another scene (scene_001.png and scene_004.png)"
+            in text)
+    (one, other, likeness), = report.look_alikes
+    assert (one, other) == ("scene_001.png", "scene_004.png") and 0.9 < likeness <= 1
+    assert json.loads(report.to_json())["look_alikes"] == [[one, other, likeness]]
+
+
+def test_near_duplicates_across_splits_come_first(tiny_dataset):
+    copy_of_first(tiny_dataset)
+    change(tiny_dataset, 0, split="train")
+    change(tiny_dataset, 3, split="train")
+    assert "ACROSS" not in "".join(check_dataset(tiny_dataset).warnings)
+    change(tiny_dataset, 3, split="test")
+    first, second = check_dataset(tiny_dataset).warnings
+    assert "NEAR-DUPLICATES ACROSS SPLITS: 1 group(s)" in first
+    assert "(scene_001.png in train and scene_004.png in test)" in first
+    assert "look like" in second
+
+
+def test_overlaps_on_the_map_are_named(tiny_dataset):
+    for number, x in ((0, 0), (1, 9300), (2, 9700)):  # the images are 9600 m wide
+        change(tiny_dataset, number, georeference={
+            "crs": "+proj=eqc +R=1737400 +units=m", "transform": [100, 0, x, 0, -100, 0]})
+    change(tiny_dataset, 0, split="validation")
+    change(tiny_dataset, 2, split="train")
+    report = check_dataset(tiny_dataset)
+    assert report.statistics["overlapping"] == 2 + 1 and report.statistics["look_alikes"] == 0
+    torn, overlap = report.warnings
+    assert ("3 image(s) overlap an image of another scene on the map (scene_001.png and "
+            "scene_002.png, scene_002.png and scene_003.png)") in overlap
+    assert "(scene_001.png in validation and scene_003.png in train)" in torn
+
+
+def test_scenes_that_are_tiff_are_read_to_their_end(tmp_path):
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(1, 256, (700, 900), np.uint8)
+    path = tmp_path / "d" / "images" / "a.tif"
+
+    def write(path):
+        with rasterio.open(path, "w", driver="GTiff", dtype="uint8", count=1, width=900, height=700,
+                           tiled=True, blockxsize=256, blockysize=256, compress="deflate") as out:
+            out.write(pixels, 1)
+    save_dataset(tmp_path / "d", [(Scene(1, "a.tif", 900, 700), write),
+                                  (Scene(2, "b.png", 40, 30), pixels[:30, :40])], {1: "crater"})
+    report = check_dataset(tmp_path / "d")
+    assert report.problems == [] and report.statistics["images"] == 2
+    data = bytearray(path.read_bytes())
+    data[-40_000:-20_000] = bytes(20_000)
+    path.write_bytes(data)
+    problem, = check_dataset(tmp_path / "d").problems
+    assert problem.startswith(f"{path}: cannot be read as an image")
 
 
 def test_a_data_set_without_labels_is_warned_of(tmp_path, make_dataset):
