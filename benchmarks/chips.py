@@ -17,7 +17,6 @@ time (from reading the labels to the finished folder, without imports) are measu
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -25,7 +24,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-# Peak memory is handed down to a new process, so the first one imports nothing large.
+from common import peak_mb
 SIZE, OVERLAP = 256, 0.25
 SCALES = (0.5, 0.25, 0.125)
 RASTER = "moon_gld100_hillshade_eqc.tif"
@@ -90,7 +89,7 @@ def cut_whole(folder: Path) -> dict:
     from PIL import Image
 
     from crater_model.annotations.dataset import load_dataset, save_dataset
-    from crater_model.annotations.windows import Outlines, positions
+    from crater_model.annotations.chips.windows import Outlines, positions
 
     Image.MAX_IMAGE_PIXELS = None
     dataset = load_dataset(folder)
@@ -147,8 +146,7 @@ def child(case: str, folder: Path) -> None:
     started = time.perf_counter()
     found = WORK[case](folder)
     seconds = time.perf_counter() - started
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(json.dumps({"peak_mb": round(peak, 1), "seconds": round(seconds, 2), **found}))
+    print(json.dumps({"peak_mb": peak_mb(), "seconds": round(seconds, 2), **found}))
 
 
 def run(case: str, folder: Path, side: int) -> dict:

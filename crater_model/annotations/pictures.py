@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from crater_model.annotations.dataset import Dataset, Scene
-from crater_model.annotations.previews import preview
+from crater_model.annotations.ground.previews import preview
 
 # Room for a picture inside a web page's metadata, base64 included: about 100 kB.
 INLINE_BYTES = 74_000

@@ -14,9 +14,9 @@ from crater_model.annotations.coco import parse
 from crater_model.annotations.dataset import IMAGES, Dataset, Instance, Scene
 from crater_model.annotations.duplicates import same_craters
 from crater_model.annotations.ground import SharedGround, find_shared_ground
-from crater_model.annotations.look_alikes import MOST_WITH_PARTS, side_for
+from crater_model.annotations.ground.likeness import MOST_WITH_PARTS, side_for
+from crater_model.annotations.ground.previews import Preview, for_each, preview
 from crater_model.annotations.pixels import file_digest
-from crater_model.annotations.previews import Preview, for_each, preview
 from crater_model.errors import DataError
 
 # Pairs that a warning names.

@@ -11,8 +11,8 @@ import numpy as np
 import tensorflow as tf
 import yaml
 
-from crater_model.annotations.stretch import PERCENTILES
 from crater_model.annotations.pixels import encode_png
+from crater_model.annotations.stretch import PERCENTILES
 from crater_model.detections import Detections
 from crater_model.detector.experiment import Experiment, load_experiment
 from crater_model.detector.model import build_model

@@ -12,7 +12,6 @@ from pathlib import Path
 import crater_model
 from crater_model.annotations.dataset import (
     SPLITS, Dataset, Scene, load_dataset, refuse_other_folder)
-from crater_model.annotations.pixels import encode_png
 from crater_model.annotations.splits import dataset_splits
 from crater_model.annotations.stretch import PERCENTILES
 from crater_model.errors import ConfigError
@@ -20,7 +19,7 @@ from crater_model.files import whole_folder
 from crater_model.progress import Progress
 from crater_model.records import schema
 from crater_model.records.manifest import MANIFEST, Manifest, file_entry
-from crater_model.records.masks import GRID, encode_grids, full_mask
+from crater_model.records.masks import GRID, encode_grids, encode_mask, full_mask
 
 # Files of about this size read well from a disk and from a bucket; but a few of them at
 # least, so that they can be read side by side.
@@ -123,7 +122,7 @@ def encode_example(scene: Scene, data: bytes, full_masks: bool = False):
         schema.MASK_GRID: strings([encode_grids(instances)])}
     if full_masks:
         features[schema.MASK] = strings(
-            [encode_png(full_mask(instance, height, width)) for instance in instances])
+            [encode_mask(full_mask(instance, height, width)) for instance in instances])
     return tf.train.Example(features=tf.train.Features(feature=features))
 
 

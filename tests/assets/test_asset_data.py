@@ -136,12 +136,13 @@ def test_bad_data_stops_before_training(instance, crater, tiny_dataset, run_asse
     assert not run_assets(instance, crater, "tfrecords").success
 
 
-def test_a_file_in_the_place_of_the_data_set(instance, crater, tiny_dataset, run_assets):
-    file = tiny_dataset / "annotations.json"
+def test_a_file_that_is_no_labels_in_the_place_of_the_data_set(instance, crater, tiny_dataset,
+                                                                run_assets):
+    file = tiny_dataset / "images" / "scene_001.png"
     crater = Crater(dataset=str(file), storage=crater.storage)
     result = run_assets(instance, crater, *DATA)
-    assert not result.success
-    assert str(file) in evaluations(result)["labels_valid"].description
+    (failure,) = result.filter_events(lambda event: event.is_step_failure)
+    assert f"{file}: holds no labels of a known form" in str(failure.event_specific_data)
 
 
 def test_data_that_changes_after_the_check(instance, crater, tiny_dataset, run_assets):

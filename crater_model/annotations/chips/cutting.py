@@ -15,12 +15,12 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import NamedTuple
 
-from crater_model.annotations.chip_jobs import Job, Plan, cut_job, groups, in_order
+from crater_model.annotations.chips.jobs import Job, Plan, cut_job, groups, in_order
+from crater_model.annotations.chips.resample import DataMap, Region
+from crater_model.annotations.chips.windows import Clipped, Outlines, positions, scaled_size
 from crater_model.annotations.dataset import Dataset, Scene
 from crater_model.annotations.pixels import is_png_or_jpeg, read_file
 from crater_model.annotations.raster import Raster
-from crater_model.annotations.resample import DataMap, Region
-from crater_model.annotations.windows import Clipped, Outlines, positions, scaled_size
 from crater_model.errors import DataError
 from crater_model.progress import Progress
 

@@ -10,16 +10,15 @@ import rasterio
 import shapely
 from PIL import Image
 
-from crater_model.annotations import chip_jobs
-from crater_model.annotations import resample as resampling
-from crater_model.annotations.chips import choose_scale, cut_chips
+from crater_model.annotations.chips import choose_scale, cut_chips, jobs
+from crater_model.annotations.chips import resample as resampling
+from crater_model.annotations.chips.resample import DataMap, Region, read_scaled, resample
+from crater_model.annotations.chips.windows import positions
 from crater_model.annotations.dataset import Instance, Scene, load_dataset, save_dataset
 from crater_model.annotations.georeference import Georeference
 from crater_model.annotations.raster import ArrayRaster, FileRaster, open_raster
-from crater_model.annotations.resample import DataMap, Region, read_scaled, resample
 from crater_model.annotations.stretch import Stretch
 from crater_model.annotations.validate import check_dataset
-from crater_model.annotations.windows import positions
 from crater_model.errors import ConfigError, DataError
 
 
@@ -250,7 +249,7 @@ def test_threads_and_pieces_change_nothing(crowded_dataset, tmp_path, monkeypatc
     arguments = dict(size=64, scales=[1.0, 0.5, 2.0], max_craters=9, empties=0.1)
     cut_chips(crowded_dataset, tmp_path / "a", **arguments)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(cores))
-    for module in (resampling, chip_jobs):
+    for module in (resampling, jobs):
         monkeypatch.setattr(module, "SOURCE_VALUES", values)
     cut_chips(crowded_dataset, tmp_path / "b", **arguments)
     a, b = ({p.relative_to(folder): p.read_bytes() for p in folder.rglob("*") if p.is_file()}

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
-from crater_model.annotations.cutting import Cutter, Settings
+from crater_model.annotations.chips.cutting import Cutter, Settings
+from crater_model.annotations.chips.resample import MIN_SCALE
 from crater_model.annotations.dataset import Dataset, load_dataset, save_dataset
-from crater_model.annotations.resample import MIN_SCALE
 from crater_model.errors import ConfigError
 
 # Diameter in px that a detector of this kind sees best; scales bring the median near it.

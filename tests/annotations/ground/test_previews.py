@@ -5,7 +5,7 @@ import pytest
 import rasterio
 
 from crater_model.annotations.dataset import Scene
-from crater_model.annotations.previews import for_each, preview
+from crater_model.annotations.ground.previews import for_each, preview
 from crater_model.annotations.raster import ArrayRaster, open_scene
 from crater_model.errors import DataError
 
@@ -28,7 +28,7 @@ def test_small_images_are_kept():
 
 @pytest.mark.parametrize("strip", [2**22, 700, 1])
 def test_means_do_not_depend_on_the_strips(monkeypatch, strip):
-    monkeypatch.setattr("crater_model.annotations.previews._STRIP", strip)
+    monkeypatch.setattr("crater_model.annotations.ground.previews._STRIP", strip)
     pixels = np.random.default_rng(0).integers(1, 256, (120, 180), np.uint8)
     found = preview(ArrayRaster(pixels), 30)
     means = pixels.reshape(20, 6, 30, 6).mean(axis=(1, 3))

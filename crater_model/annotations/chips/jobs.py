@@ -13,12 +13,12 @@ from pathlib import PurePosixPath
 
 import numpy as np
 
+from crater_model.annotations.chips.resample import (
+    SOURCE_VALUES, Pixels, Region, fill, read_for_later, source_values)
+from crater_model.annotations.chips.windows import Clipped
 from crater_model.annotations.dataset import Scene
 from crater_model.annotations.pixels import encode_png
 from crater_model.annotations.raster import Raster
-from crater_model.annotations.resample import (
-    SOURCE_VALUES, Pixels, Region, fill, read_for_later, source_values)
-from crater_model.annotations.windows import Clipped
 
 # Threads that resample and encode, and the values that may wait for them.
 _MAX_WORKERS = 4

@@ -7,9 +7,9 @@ from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from crater_model.annotations.dataset import Dataset, Scene
-from crater_model.annotations.footprints import Footprint, footprint, overlapping_pairs
-from crater_model.annotations.look_alikes import look_alikes, side_for
-from crater_model.annotations.previews import Preview, for_each, preview
+from crater_model.annotations.ground.footprints import Footprint, footprint, overlapping_pairs
+from crater_model.annotations.ground.likeness import look_alikes, side_for
+from crater_model.annotations.ground.previews import Preview, for_each, preview
 from crater_model.errors import DataError
 
 
