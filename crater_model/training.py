@@ -38,9 +38,11 @@ LOG = "train.log"
 # What a validation scores.
 KNOWN_SCORES = frozenset(
     [f"{kind}_{name}" for kind in ("mask", "box")
-     for name in ("AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large", "AR")]
+     for name in ("AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large", "AR",
+                  "AR_small", "AR_medium", "AR_large")]
     + [f"{prefix}{name}" for prefix in ("", "catalogue_")
-       for name in ("precision", "recall", "f1")])
+       for name in ("precision", "recall", "f1")]
+    + ["centre_error_px", "centre_error_relative", "diameter_error"])
 
 
 class TrainingError(CraterError):

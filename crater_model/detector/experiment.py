@@ -42,10 +42,10 @@ class Parser(maskrcnn.Parser):
     Attributes:
       max_num_instances: instances an image holds at most; 0: what the records need.
       aug_rand_rot90: turn the image by 0, 90, 180 or 270 degrees at random.
-      aug_brightness: the largest shift of brightness, as a share of the full range.
-      aug_contrast: the largest relative change of contrast (0.3: factor 0.7 to 1.3). Every
-        image is standardised before the network reads it, so of both only what is clipped at
-        black and white remains.
+      aug_brightness: the largest shift of brightness, in standard deviations of the image (0.5:
+        from -0.5 to 0.5). It and the change of contrast come after the standardisation of each
+        image, which would take them off again.
+      aug_contrast: the largest relative change of contrast (0.3: factor 0.7 to 1.3).
     """
 
     max_num_instances: int = 0

@@ -9,13 +9,13 @@ from __future__ import annotations
 import tensorflow as tf
 from official.vision.ops import preprocess_ops
 
+from crater_model.detector.augment import Sample, augment, relight
 from crater_model.detector.experiment import DataConfig, Parser
 from crater_model.detector.model import crop_grids
 from crater_model.errors import DataError
 from crater_model.records.manifest import read_manifest
 from crater_model.records.read import decode_example
 
-Sample = dict[str, tf.Tensor]
 # Of 0..255: a blank image's noise is not blown up to full contrast.
 _LEAST_DEVIATION = 2.0
 
@@ -79,66 +79,14 @@ def build_inputs(data: DataConfig, input_size: list[int],
     return dataset.prefetch(tf.data.AUTOTUNE)
 
 
-def augment(sample: Sample, parser: Parser, seed: tf.Tensor) -> Sample:
-    """Flips, turns and changes of brightness and contrast, drawn from `seed` (int64 [2]).
-
-    Args:
-      sample: as `records.read.decode_example` gives it: image uint8 [h, w, 3], boxes
-        [n, 4] normalised 0..1, grids [n, g, g].
-    """
-    image, boxes, grids = sample["image"], sample["boxes"], sample["grids"]
-    draw = tf.random.stateless_uniform([5], seed)
-    if parser.aug_rand_hflip:
-        image, boxes, grids = tf.cond(
-            draw[0] < 0.5, lambda: flip_horizontal(image, boxes, grids),
-            lambda: (image, boxes, grids))
-    if parser.aug_rand_vflip:
-        image, boxes, grids = tf.cond(
-            draw[1] < 0.5, lambda: flip_vertical(image, boxes, grids),
-            lambda: (image, boxes, grids))
-    if parser.aug_rand_rot90:
-        turned = draw[2] < 0.5
-        image, boxes, grids = tf.cond(
-            turned, lambda: transpose(image, boxes, grids), lambda: (image, boxes, grids))
-    image = tf.ensure_shape(image, [None, None, 3])
-    light = tf.cast(image, tf.float32)
-    if parser.aug_contrast:
-        factor = 1.0 + parser.aug_contrast * (2.0 * draw[3] - 1.0)
-        mean = tf.reduce_mean(light)
-        light = (light - mean) * factor + mean
-    if parser.aug_brightness:
-        light += 255.0 * parser.aug_brightness * (2.0 * draw[4] - 1.0)
-    return {**sample, "image": tf.clip_by_value(light, 0.0, 255.0), "boxes": boxes,
-            "grids": grids}
-
-
-def flip_horizontal(image, boxes, grids):
-    """Mirrors left and right; boxes [n, 4] are normalised 0..1."""
-    ymin, xmin, ymax, xmax = tf.unstack(boxes, axis=1)
-    return (image[:, ::-1], tf.stack([ymin, 1.0 - xmax, ymax, 1.0 - xmin], axis=1),
-            grids[:, :, ::-1])
-
-
-def flip_vertical(image, boxes, grids):
-    """Mirrors top and bottom."""
-    ymin, xmin, ymax, xmax = tf.unstack(boxes, axis=1)
-    return (image[::-1], tf.stack([1.0 - ymax, xmin, 1.0 - ymin, xmax], axis=1),
-            grids[:, ::-1])
-
-
-def transpose(image, boxes, grids):
-    """Swaps rows and columns; with the two flips this gives all turns by 90 degrees."""
-    return (tf.transpose(image, [1, 0, 2]), tf.gather(boxes, [1, 0, 3, 2], axis=1),
-            tf.transpose(grids, [0, 2, 1]))
-
-
 def fit(sample: Sample, parser: Parser, size: tuple[int, int], seed: tf.Tensor | None = None,
         keep_crowd: bool = False) -> tuple[tf.Tensor, Sample]:
     """Scales the image to fit `size` (height, width) px, pads it, and pads the instances.
 
     With a `seed` the scale is jittered by `aug_scale_min..max` and the window placed at
-    random; instances outside it are dropped, and cut ones get the visible part's box and
-    mask.
+    random; instances of which less than 0.3 of the box is in it are dropped, and cut ones get
+    the visible part's box and mask. Brightness and contrast change by `aug_brightness` and
+    `aug_contrast`.
     """
     image = tf.cast(sample["image"], tf.float32)
     shape = tf.cast(tf.shape(image)[:2], tf.float32)
@@ -156,25 +104,24 @@ def fit(sample: Sample, parser: Parser, size: tuple[int, int], seed: tf.Tensor |
     start = tf.cast(offset, tf.int32)
     scaled = scaled[start[0]:start[0] + size[0], start[1]:start[1] + size[1]]
     visible = tf.cast(tf.shape(scaled)[:2], tf.float32)
-    scaled = standardize_and_pad(scaled, size)
+    scaled = standardize(scaled)
+    if seed is not None and (parser.aug_brightness or parser.aug_contrast):
+        scaled = relight(scaled, parser, seed + 2)
+    scaled = tf.image.pad_to_bounding_box(scaled, 0, 0, *size)
 
     whole = sample["boxes"] * tf.tile(extent, [2]) - tf.tile(offset, [2])
     boxes = tf.minimum(tf.maximum(whole, 0.0), tf.tile(visible, [2]))
     sides = boxes[:, 2:] - boxes[:, :2]
-    keep = tf.reduce_min(sides, axis=1) > 0.0
+    keep, grids = tf.reduce_min(sides, axis=1) > 0.0, sample["grids"]
     if jitter:
         share = tf.math.divide_no_nan(
             tf.reduce_prod(sides, axis=1), tf.reduce_prod(whole[:, 2:] - whole[:, :2], axis=1))
-        keep &= share >= 0.3
+        boxes, grids = cut_instances(whole, grids, boxes)
+        keep &= (share >= 0.3) & tf.reduce_any(grids > 0, axis=[1, 2])
     if not keep_crowd and parser.skip_crowd_during_training:
         keep &= tf.logical_not(sample["is_crowd"])
     keep = tf.where(keep)[:, 0]
-    boxes, grids = tf.gather(boxes, keep), tf.gather(sample["grids"], keep)
-    if jitter:
-        cells = sample["grids"].shape[-1]
-        cut = crop_grids(grids[tf.newaxis], tf.gather(whole, keep)[tf.newaxis],
-                         boxes[tf.newaxis], cells)[0]
-        grids = tf.cast(cut >= 0.5, tf.uint8)
+    boxes, grids = tf.gather(boxes, keep), tf.gather(grids, keep)
 
     most = parser.max_num_instances
     pad = preprocess_ops.clip_or_pad_to_fixed_size
@@ -189,6 +136,37 @@ def fit(sample: Sample, parser: Parser, size: tuple[int, int], seed: tf.Tensor |
     }
 
 
+def cut_instances(whole: tf.Tensor, grids: tf.Tensor, parts: tf.Tensor
+                  ) -> tuple[tf.Tensor, tf.Tensor]:
+    """Boxes and masks of what is left of instances that a window's edge may cut.
+
+    A box is drawn close around what is left of the mask, to a cell of it: of a circle's last
+    third the box is not as high as the circle's was.
+
+    Args:
+      whole: [n, 4] px, the boxes that `grids` [n, g, g] (0 or 1) lie on.
+      parts: [n, 4] px, the pieces of them inside the window; where all of it, nothing changes.
+
+    Returns:
+      boxes [n, 4] px and grids uint8 [n, g, g] on them.
+    """
+    cells = grids.shape[-1]
+
+    def read(boxes: tf.Tensor) -> tf.Tensor:
+        return crop_grids(grids[tf.newaxis], whole[tf.newaxis], boxes[tf.newaxis], cells)[0] >= 0.5
+
+    left = read(parts)
+    low, high = parts[:, :2], parts[:, 2:]
+    edges = [(tf.argmax(tf.cast(side, tf.int32), axis=1),
+              cells - tf.argmax(tf.cast(side[:, ::-1], tf.int32), axis=1))
+             for side in (tf.reduce_any(left, axis=2), tf.reduce_any(left, axis=1))]
+    first, last = (tf.cast(tf.stack(edge, axis=1), tf.float32) / cells for edge in zip(*edges))
+    close = tf.concat([low + first * (high - low), low + last * (high - low)], axis=1)
+    is_cut = tf.reduce_any(tf.abs(parts - whole) > 1e-3, axis=1, keepdims=True)
+    boxes = tf.where(is_cut, close, parts)
+    return boxes, tf.cast(read(boxes), tf.uint8)
+
+
 def fit_scale(shape: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
     """The factor that makes an image of `shape` (float, [h, w] px) just fit `size` px."""
     return tf.reduce_min(tf.constant(size, tf.float32) / shape)
@@ -201,10 +179,14 @@ def standardize_and_pad(image: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
     Exposure and gain differ from image to image and say nothing of the ground's shape: with
     a fixed mean and deviation the dark images of a set are learnt last, if at all.
     """
+    return tf.image.pad_to_bounding_box(standardize(image), 0, 0, *size)
+
+
+def standardize(image: tf.Tensor) -> tf.Tensor:
+    """A float32 image of 0..255 with its mean taken off, divided by its deviation."""
     mean = tf.reduce_mean(image)
     deviation = tf.math.reduce_std(image)
-    image = (image - mean) / tf.maximum(deviation, _LEAST_DEVIATION)
-    return tf.image.pad_to_bounding_box(image, 0, 0, *size)
+    return (image - mean) / tf.maximum(deviation, _LEAST_DEVIATION)
 
 
 def resize_image(image: tf.Tensor, scale: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

@@ -1,138 +1,126 @@
-"""The crater measures: precision, recall and F1, by two rules of matching.
+"""The crater measures: precision, recall and F1, completeness by diameter, and how well
+centre and diameter are met. `matching` holds the rules.
 
-- *outline*: the outlines' IoU is at least 0.5.
-- *catalogue*: (dx^2 + dy^2) / min(r)^2 < 1.8 and |dr| / min(r) < 1, the rule by which
-  crater catalogues are compared (Silburt et al. 2019, section 2.4, for DeepMoon).
+Detections of any score come in. What is quoted at "the best F1" counts those from the score
+on that makes F1 highest, for each rule its own.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import shapely
 
 from crater_model.detections import Detections
+from crater_model.evaluation.matching import RULES, Shapes, best_f1, covered, match
 from crater_model.evaluation.truth import Truth
 
-OUTLINE_IOU = 0.5
-CATALOGUE_DISTANCE, CATALOGUE_RADIUS = 1.8, 1.0
-# Detections of any score come in; precision and recall are quoted at the best F1.
-RULES = ("outline", "catalogue")
+# Below it experts themselves differ widely: one bin, px.
+SMALLEST_DIAMETER = 10.0
+_PREFIX = {"outline": "", "catalogue": "catalogue_"}
 
 
 class CraterMatcher:
     """Matches detections and labels image by image, best score first, each label once."""
 
     def __init__(self):
-        self._scores: list[np.ndarray] = []
-        self._right: dict[str, list[np.ndarray]] = {rule: [] for rule in RULES}
-        self._diameters: list[np.ndarray] = []
-        self._found_by: list[np.ndarray] = []
         self._wanted = 0
+        self._diameters: list[np.ndarray] = []
+        self._errors: list[np.ndarray] = []
+        self._scores: dict[str, list[np.ndarray]] = {rule: [] for rule in RULES}
+        self._right: dict[str, list[np.ndarray]] = {rule: [] for rule in RULES}
+        self._finders: dict[str, list[np.ndarray]] = {rule: [] for rule in RULES}
 
     def add(self, shapes: Sequence[shapely.Polygon], detections: Detections,
             truth: Truth) -> None:
-        """One image; `shapes` are the detections' outlines. Crowds are left out."""
-        real = np.flatnonzero(~truth.crowd)
-        wanted = truth.outlines()[real]
-        found = np.asarray(list(shapes) + [None], dtype=object)[:-1]
+        """One image; `shapes` are the detections' outlines.
+
+        A crowd is nothing to find, and what lies by half in one of its class and finds no
+        label is not counted as wrong.
+        """
+        found = Shapes.of(shapes, detections.classes)
+        labels = Shapes.of(truth.outlines(), truth.classes)
+        wanted = labels.select(~truth.crowd)
+        ignored = covered(found, labels.select(truth.crowd))
         self._wanted += len(wanted)
-        self._scores.append(detections.scores)
-        pairs = _pairs(found, wanted, detections.classes, truth.classes[real])
+        self._diameters.append(wanted.diameters)
         for rule in RULES:
-            first, second, quality = _rule(rule, found, wanted, *pairs)
-            finder = _assign(len(found), len(wanted), detections.scores, first, second, quality)
+            finder = match(rule, found, wanted, detections.scores)
             right = np.zeros(len(found), bool)
             right[finder[finder >= 0]] = True
-            self._right[rule].append(right)
+            counted = right | ~ignored
+            self._scores[rule].append(detections.scores[counted])
+            self._right[rule].append(right[counted])
+            scores = np.append(detections.scores, -1.0)[finder]
+            self._finders[rule].append(scores)
             if rule == "outline":
-                self._found_by.append(np.where(
-                    finder >= 0, np.append(detections.scores, 0.0)[finder], -1.0))
-        self._diameters.append(2.0 * np.sqrt(shapely.area(wanted) / np.pi))
+                self._errors.append(_errors(found, wanted, finder, scores))
 
     def result(self) -> dict[str, float | None]:
-        """`precision`, `recall`, `f1`, `threshold` by outline, and `catalogue_...`.
+        """`precision`, `recall`, `f1`, `threshold` by outline, and `catalogue_...`; None
+        where nothing is labelled. The threshold is the score of the best F1.
 
-        The threshold is the score from which detections count so that F1 is highest.
-        All None where nothing is labelled.
+        Of the pairs by outline at the best F1, None where there is none:
+        `centre_error_px` and `centre_error_relative`, the median distance of the centroids in
+        px and in radii of the label; `diameter_error` and `diameter_bias`, the medians of
+        |d - label's| / label's and of the same with its sign (positive: found too large),
+        d of the circle of the same area.
         """
         result: dict[str, float | None] = {}
-        for rule, prefix in (("outline", ""), ("catalogue", "catalogue_")):
+        for rule, prefix in _PREFIX.items():
             values = best_f1(*self.matches()[rule])
             result.update({f"{prefix}{name}": value for name, value in values.items()})
+        errors = _join(self._errors, (0, 4))
+        errors = errors[errors[:, 0] >= self._threshold("outline")]
+        columns = {"centre_error_px": errors[:, 1], "centre_error_relative": errors[:, 2],
+                   "diameter_error": np.abs(errors[:, 3]), "diameter_bias": errors[:, 3]}
+        result.update({name: float(np.median(column)) if len(column) else None
+                       for name, column in columns.items()})
         return result
 
     def matches(self) -> dict[str, tuple[np.ndarray, np.ndarray, int]]:
-        """By rule: scores [n] of all detections, which are right [n], number of labels."""
-        scores = np.concatenate([*self._scores, np.zeros(0)])
-        return {rule: (scores, np.concatenate([*self._right[rule], np.zeros(0, bool)]),
+        """By rule: scores [n] of the detections, which are right [n], number of labels."""
+        return {rule: (_join(self._scores[rule]), _join(self._right[rule]).astype(bool),
                        self._wanted) for rule in RULES}
 
-    def found_by_diameter(self) -> tuple[np.ndarray, np.ndarray]:
-        """Diameters (px) of the labels, and which are found at the best F1, by outline."""
-        threshold = best_f1(*self.matches()["outline"])["threshold"]
-        scores = np.concatenate([*self._found_by, np.zeros(0)])
-        return (np.concatenate([*self._diameters, np.zeros(0)]),
-                scores >= (np.inf if threshold is None else threshold))
+    def by_diameter(self) -> list[dict[str, Any]]:
+        """Completeness by diameter of the labels, at the best F1.
+
+        Returns:
+          Bins from below `SMALLEST_DIAMETER` to the largest label's, in steps of sqrt(2):
+          `from_px` (included), `to_px`, `labels` (their number), `recall` by outline and
+          `catalogue_recall`, 0..1, None where there is no label. Empty without any label.
+        """
+        diameters = _join(self._diameters)
+        if not diameters.size:
+            return []
+        steps = max(0, math.floor(2.0 * math.log2(diameters.max() / SMALLEST_DIAMETER)) + 1)
+        edges = np.append(0.0, SMALLEST_DIAMETER * 2.0 ** (np.arange(steps + 1) / 2.0))
+        place = np.minimum(np.searchsorted(edges, diameters, side="right") - 1, steps)
+        labels = np.bincount(place, minlength=steps + 1)
+        hits = {rule: np.bincount(place, _join(self._finders[rule]) >= self._threshold(rule),
+                                  minlength=steps + 1) for rule in RULES}
+        return [{"from_px": round(float(edges[i]), 2), "to_px": round(float(edges[i + 1]), 2),
+                 "labels": int(labels[i]),
+                 **{f"{prefix}recall": float(hits[rule][i] / labels[i]) if labels[i] else None
+                    for rule, prefix in _PREFIX.items()}} for i in range(steps + 1)]
+
+    def _threshold(self, rule: str) -> float:
+        threshold = best_f1(*self.matches()[rule])["threshold"]
+        return np.inf if threshold is None else threshold
 
 
-def best_f1(scores: np.ndarray, right: np.ndarray, wanted: int) -> dict[str, float | None]:
-    """Precision, recall and F1 at the score threshold where F1 is highest."""
-    names = ("precision", "recall", "f1", "threshold")
-    if wanted == 0:
-        return dict.fromkeys(names)
-    if scores.size == 0:
-        return {"precision": None, "recall": 0.0, "f1": 0.0, "threshold": None}
-    order = np.argsort(-scores, kind="stable")
-    hits = np.cumsum(right[order])
-    precision, recall = hits / np.arange(1, len(hits) + 1), hits / wanted
-    f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
-    # A threshold cannot part equal scores: only the last of each counts.
-    last = np.append(np.diff(scores[order]) != 0, True)
-    best = int(np.argmax(np.where(last, f1, -1.0)))
-    return dict(zip(names, (float(precision[best]), float(recall[best]), float(f1[best]),
-                            float(scores[order][best]))))
+def _errors(found: Shapes, wanted: Shapes, finder: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """Of each pair: score, distance px, distance / radius, change of diameter: [pairs, 4]."""
+    second = np.flatnonzero(finder >= 0)
+    first, diameters = finder[second], np.maximum(wanted.diameters[second], 1e-9)
+    distance = shapely.distance(found.middles[first], wanted.middles[second])
+    return np.stack([scores[second], distance, 2.0 * distance / diameters,
+                     found.diameters[first] / diameters - 1.0], axis=1)
 
 
-def _pairs(found, wanted, found_classes, wanted_classes):
-    """Indices of detections and labels of one class that may match."""
-    if not len(found) or not len(wanted):
-        return np.zeros(0, int), np.zeros(0, int)
-    # The catalogue rule allows circles that do not touch: search sqrt(1.8) radii around.
-    reach = np.sqrt(shapely.area(found) / np.pi) * 2.0
-    first, second = shapely.STRtree(wanted).query(
-        shapely.buffer(shapely.centroid(found), reach), predicate="intersects")
-    same = found_classes[first] == wanted_classes[second]
-    return first[same], second[same]
-
-
-def _rule(rule: str, found, wanted, first, second):
-    """The pairs that match by the rule, and how well (higher is better)."""
-    if rule == "outline":
-        overlap = shapely.area(shapely.intersection(found[first], wanted[second]))
-        union = shapely.area(found[first]) + shapely.area(wanted[second]) - overlap
-        quality = overlap / np.maximum(union, 1e-9)
-        ok = quality >= OUTLINE_IOU
-    else:
-        a, b = shapely.centroid(found[first]), shapely.centroid(wanted[second])
-        r_a = np.sqrt(shapely.area(found[first]) / np.pi)
-        r_b = np.sqrt(shapely.area(wanted[second]) / np.pi)
-        smaller = np.maximum(np.minimum(r_a, r_b), 1e-9)
-        distance = (shapely.get_x(a) - shapely.get_x(b))**2
-        distance = (distance + (shapely.get_y(a) - shapely.get_y(b))**2) / smaller**2
-        change = np.abs(r_a - r_b) / smaller
-        ok = (distance < CATALOGUE_DISTANCE) & (change < CATALOGUE_RADIUS)
-        quality = -(distance / CATALOGUE_DISTANCE + change)
-    return first[ok], second[ok], quality[ok]
-
-
-def _assign(found: int, wanted: int, scores, first, second, quality) -> np.ndarray:
-    """Which detection finds each label, -1 where none: best score first takes its best
-    free label. int [wanted]."""
-    used, finder = np.zeros(found, bool), np.full(wanted, -1)
-    for index in np.lexsort((-quality, -scores[first])):
-        a, b = first[index], second[index]
-        if not used[a] and finder[b] < 0:
-            used[a], finder[b] = True, a
-    return finder
+def _join(parts: list[np.ndarray], empty: tuple[int, ...] = (0,)) -> np.ndarray:
+    return np.concatenate([*parts, np.zeros(empty)])

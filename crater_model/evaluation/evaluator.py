@@ -69,10 +69,11 @@ class Evaluator:
     def result(self) -> Scores:
         """The scores by name; None where there is none (no label to find).
 
-        `mask_AP`, `mask_AP50`, `mask_AP75`, `mask_AP_small/medium/large` (below 32 px,
-        32 to 96 px, above, by area), `mask_AR`, the same for `box_`, all 0..1 as COCO
-        defines them but without its limit of 100 detections an image; the crater
-        measures of `craters.CraterMatcher`; and counts of images, instances, detections.
+        `mask_AP`, `mask_AP50`, `mask_AP75`, `mask_AP_small`, `_medium`, `_large` (up to
+        32^2 px^2, up to 96^2, above, by area), `mask_AR` and `mask_AR_small`, `_medium`,
+        `_large`, the same for `box_`, all 0..1 as COCO defines them but without its limit
+        of 100 detections an image; the crater measures of `craters.CraterMatcher.result`;
+        and counts of `images`, `instances`, `detections`.
         """
         scores: Scores = {
             "images": float(len(self._images)), "instances": float(len(self._truth)),
@@ -86,40 +87,44 @@ class Evaluator:
         """See `CraterMatcher.matches`."""
         return self._matcher.matches()
 
-    def found_by_diameter(self) -> tuple[np.ndarray, np.ndarray]:
-        """See `CraterMatcher.found_by_diameter`."""
-        return self._matcher.found_by_diameter()
+    def by_diameter(self) -> list[dict[str, Any]]:
+        """See `CraterMatcher.by_diameter`."""
+        return self._matcher.by_diameter()
 
     def _coco(self, kind: str, prefix: str) -> Scores:
-        names = ("AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large", "AR")
-        labelled = any(not t["iscrowd"] for t in self._truth)
-        if not labelled:
-            return {f"{prefix}_{name}": None for name in names}
         if not self._found:
             # COCO gives 0 wherever something was there to find.
-            scores = {f"{prefix}_{name}": 0.0 for name in names}
-            for name, (low, high) in _AREAS.items():
-                if not any(low <= t["area"] < high for t in self._truth):
-                    scores[f"{prefix}_AP_{name}"] = None
-            return scores
+            there = {size: any(low <= t["area"] <= high and not t["iscrowd"] for t in self._truth)
+                     for size, (low, high) in _AREAS.items()}
+            return {f"{prefix}_{name}": 0.0 if there[size] else None
+                    for name, (_, _, size) in _COCO_SCORES.items()}
         truth = COCO({"images": self._images, "annotations": [dict(t) for t in self._truth],
                       "categories": [{"id": i, "name": n} for i, n in self.label_map.items()]})
         found = truth.loadRes([_result(entry, kind) for entry in self._found])
         evaluation = COCOeval_faster(truth, found, kind, print_function=lambda *_: None)
-        evaluation.params.maxDets = [1, 10, max(100, self._most_found)]
+        evaluation.params.maxDets = [max(1, self._most_found)]
+        evaluation.params.areaRng = [list(limits) for limits in _AREAS.values()]
+        evaluation.params.areaRngLbl = list(_AREAS)
         evaluation.evaluate()
         evaluation.accumulate()
-        precision = evaluation.eval["precision"]
-        recall = evaluation.eval["recall"]
-        values = [
-            _mean(precision[:, :, :, 0, -1]), _mean(precision[0, :, :, 0, -1]),
-            _mean(precision[5, :, :, 0, -1]), _mean(precision[:, :, :, 1, -1]),
-            _mean(precision[:, :, :, 2, -1]), _mean(precision[:, :, :, 3, -1]),
-            _mean(recall[:, :, 0, -1])]
-        return {f"{prefix}_{name}": value for name, value in zip(names, values)}
+        values = {}
+        for name, (measure, threshold, size) in _COCO_SCORES.items():
+            # Threshold of IoU first; area and the (only) limit of detections last.
+            of_size = evaluation.eval[measure][..., list(_AREAS).index(size), 0]
+            values[f"{prefix}_{name}"] = _mean(of_size[threshold])
+        return values
 
 
-_AREAS = {"small": (0.0, 32.0**2), "medium": (32.0**2, 96.0**2), "large": (96.0**2, 1e10)}
+# COCO's ranges of area, px^2, both ends included.
+_AREAS = {"all": (0.0, 1e10), "small": (0.0, 32.0**2), "medium": (32.0**2, 96.0**2),
+          "large": (96.0**2, 1e10)}
+# What of COCO's result each score is the mean of: measure, IoU of 0.50, 0.55 .. 0.95, range.
+_COCO_SCORES = {
+    "AP": ("precision", slice(None), "all"), "AP50": ("precision", 0, "all"),
+    "AP75": ("precision", 5, "all"),
+    **{f"AP_{size}": ("precision", slice(None), size) for size in ("small", "medium", "large")},
+    "AR": ("recall", slice(None), "all"),
+    **{f"AR_{size}": ("recall", slice(None), size) for size in ("small", "medium", "large")}}
 
 
 def _result(entry: dict[str, Any], kind: str) -> dict[str, Any]:

@@ -23,33 +23,23 @@ def precision_recall(evaluator: Evaluator) -> bytes:
 
 
 def completeness(evaluator: Evaluator) -> bytes:
-    """A PNG: share of labels found (outline rule, at the best F1) by diameter in px."""
-    diameters, found = evaluator.found_by_diameter()
+    """A PNG: share of the labels found at the best F1, by both rules, in the bins of diameter
+    (px) of `Evaluator.by_diameter`; the numbers of labels along the foot."""
+    bins = evaluator.by_diameter()
     figure, axes = _figure()
-    edges, share, count = completeness_bins(diameters, found)
-    middles = np.sqrt(edges[:-1] * edges[1:])
-    axes.step(middles, share, where="mid")
-    for x, y, n in zip(middles, share, count):
-        if n:
-            axes.annotate(str(n), (x, y), textcoords="offset points", xytext=(0, 4), fontsize=7)
-    axes.set_xscale("log", base=2)
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    axes.set(xlabel="diameter (px)", ylabel="share found", ylim=(0, 1.1))
+    # The first bin reaches down to 0: on the logarithmic axis it is drawn as wide as the rest.
+    edges = [bins[0]["to_px"] / math.sqrt(2.0), *(b["to_px"] for b in bins)] if bins else [1, 2]
+    for key, label in (("recall", "outline"), ("catalogue_recall", "catalogue")):
+        shares = [math.nan if b[key] is None else b[key] for b in bins]
+        axes.stairs(shares or [math.nan], edges, baseline=None, label=label)
+    for low, high, b in zip(edges, edges[1:], bins):
+        axes.annotate(str(b["labels"]), (math.sqrt(low * high), 0.02), fontsize=7, ha="center")
+    axes.set_xscale("log")
+    axes.set_xticks(edges, ["0", *(f"{edge:.0f}" for edge in edges[1:])], fontsize=8)
+    axes.minorticks_off()
+    axes.set(xlabel="diameter (px)", ylabel="share found", ylim=(0, 1.05))
+    axes.legend(frameon=False)
     return _png(figure)
-
-
-def completeness_bins(diameters: np.ndarray, found: np.ndarray
-                      ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Edges (px, steps of sqrt 2), share found (NaN where none) and count in each bin."""
-    if not len(diameters):
-        return np.array([1.0, math.sqrt(2.0)]), np.array([math.nan]), np.array([0])
-    low = math.floor(2 * math.log2(diameters.min()))
-    high = math.floor(2 * math.log2(diameters.max())) + 1
-    edges = 2.0 ** (np.arange(low, high + 1) / 2)
-    count, _ = np.histogram(diameters, edges)
-    hits, _ = np.histogram(diameters[found], edges)
-    with np.errstate(invalid="ignore"):
-        return edges, hits / count, count
 
 
 def _figure():

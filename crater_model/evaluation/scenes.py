@@ -38,8 +38,8 @@ def evaluate(model: str | Path, dataset_dir: str | Path, *,
         and sample pictures.
 
     Returns:
-      `Evaluator.result()` and `scenes` (their names), `scales`, `data` (fingerprint).
-      A score is None where there is nothing to score.
+      `Evaluator.result()`, `recall_by_diameter` (`Evaluator.by_diameter()`), `scenes` (their
+      names), `scales` and `data` (fingerprint). A score is None where there is nothing to score.
 
     Raises:
       DataError: the data set is not valid, or holds none of the named scenes.
@@ -60,7 +60,8 @@ def evaluate(model: str | Path, dataset_dir: str | Path, *,
         truth = truth_from_scene(scene)
         evaluator.add(scene.file_name, detections, truth)
         found.append((detections, truth))
-    scores = {**evaluator.result(), "scenes": sorted({s.scene for s in chosen}),
+    scores = {**evaluator.result(), "recall_by_diameter": evaluator.by_diameter(),
+              "scenes": sorted({s.scene for s in chosen}),
               "scales": list(scales), "data": dataset.fingerprint}
     if output is not None:
         _write_output(Path(output), scores, evaluator, dataset, chosen, found)

@@ -14,7 +14,8 @@ RATE = "trainer.optimizer_config.learning_rate.cosine.initial_learning_rate"
 def manifest(most=7, classes=1):
     return SimpleNamespace(
         splits={"train": {"max_instances": most}, "test": {"max_instances": 2}},
-        label_map={i: f"class{i}" for i in range(1, classes + 1)}, scales=(2.0,))
+        label_map={i: f"class{i}" for i in range(1, classes + 1)}, scales=(2.0,),
+        stretch_percentiles=(0.5, 99.5))
 
 
 @pytest.mark.parametrize("name", PRESETS)

@@ -42,7 +42,7 @@ def test_mask_targets_are_read_where_they_are():
 
 def tiny_model(**overrides):
     manifest = SimpleNamespace(splits={"train": {"max_instances": 9}}, label_map={1: "crater"},
-                               scales=(1.0,))
+                               scales=(1.0,), stretch_percentiles=(0.5, 99.5))
     experiment = fit_to_records(load_experiment("demo", {**TINY, **overrides}), manifest)
     return experiment, build_model(experiment.task)
 

@@ -11,8 +11,9 @@ from crater_model.evaluation.evaluator import Evaluator, encode_rings
 from crater_model.evaluation.truth import Truth, truth_from_grids
 from crater_model.mapping.outlines import outlines
 
-HEIGHT, WIDTH = 90, 140
+HEIGHT, WIDTH = 180, 280
 SIZE = (HEIGHT, WIDTH)
+CLASSES = {1: "a", 2: "b", 3: "nowhere"}
 
 
 def ellipse(x, y, rx, ry, n=40):
@@ -39,27 +40,31 @@ def truth(ellipses, classes=None, crowd=None):
                  np.array(crowd or [False] * n, bool), SIZE)
 
 
-def random_images(seed, count=12):
+def random_images(seed, count=12, most=25):
+    """Images of small to large craters of two classes, some of them crowds; three quarters of
+    them found, roughly, and other places too; images without any of either among them."""
     rng = np.random.default_rng(seed)
     for number in range(count):
-        n = int(rng.integers(0, 12))
-        real = np.column_stack([rng.uniform(5, WIDTH - 5, n), rng.uniform(5, HEIGHT - 5, n),
-                                rng.uniform(3, 25, n), rng.uniform(3, 25, n)])
-        kept = real[rng.random(n) < 0.8]
-        found = kept + rng.normal(0, 1.0, kept.shape)
-        found[:, 2:] = np.maximum(found[:, 2:], 2.0)
-        extra = np.column_stack([rng.uniform(5, WIDTH - 5, 3), rng.uniform(5, HEIGHT - 5, 3),
-                                 rng.uniform(3, 9, 3), rng.uniform(3, 9, 3)])
-        found = np.concatenate([found, extra]) if number % 4 else np.zeros((0, 4))
-        classes = rng.integers(1, 3, n).tolist()
-        crowd = (rng.random(n) < 0.1).tolist()
-        yield (str(number), detections(found, rng.random(len(found)),
-                                       rng.integers(1, 3, len(found)).tolist()),
-               truth(real, classes, crowd))
+        n = int(rng.integers(most // 2, most)) if number % 5 else 0
+        radii = np.exp(rng.uniform(np.log(3), np.log(75), (n, 1))) * rng.uniform(0.8, 1.2, (n, 2))
+        real = np.column_stack([rng.uniform(5, WIDTH - 5, n), rng.uniform(5, HEIGHT - 5, n), radii])
+        classes, crowd = rng.integers(1, 3, n), rng.random(n) < 0.15
+        kept = rng.random(n) < 0.75
+        found = real[kept] + rng.normal(0, 0.08, (kept.sum(), 4)) * radii[kept][:, :1]
+        right = np.where(rng.random(len(found)) < 0.9, classes[kept], 3 - classes[kept])
+        extra = np.column_stack([rng.uniform(5, WIDTH - 5, n), rng.uniform(5, HEIGHT - 5, n),
+                                 rng.uniform(3, 30, (n, 2))])
+        found = np.concatenate([found, extra])
+        found_classes = np.concatenate([right, rng.integers(1, 4, n)])
+        if number % 4 == 3:
+            found, found_classes = found[:0], found_classes[:0]
+        scores = rng.random(len(found)).round(2)  # some of them equal
+        yield (str(number), detections(found, scores, found_classes.tolist()),
+               truth(real, classes.tolist(), crowd.tolist()))
 
 
-def reference(images, kind):
-    """The same through pycocotools alone, with its own summary's definitions."""
+def reference(images, kind, most=100):
+    """The same scores through pycocotools alone."""
     gt, dt, ids = [], [], []
     for index, (_, found, real) in enumerate(images, start=1):
         ids.append({"id": index, "width": WIDTH, "height": HEIGHT})
@@ -81,29 +86,60 @@ def reference(images, kind):
             dt.append(row)
     coco = COCO()
     coco.dataset = {"images": ids, "annotations": gt,
-                    "categories": [{"id": 1, "name": "a"}, {"id": 2, "name": "b"}]}
+                    "categories": [{"id": i, "name": name} for i, name in CLASSES.items()]}
     coco.createIndex()
     evaluation = COCOeval(coco, coco.loadRes(dt), kind)
+    evaluation.params.maxDets = [1, 10, most]
     evaluation.evaluate()
     evaluation.accumulate()
     evaluation.summarize()
-    return evaluation.stats
+    stats = list(evaluation.stats)
+    if most != 100:  # its summary writes 100 for this one only
+        stats[0] = mean(evaluation.eval["precision"][:, :, :, 0, 2])
+    names = ("AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large", None, None,
+             "AR", "AR_small", "AR_medium", "AR_large")
+    return {name: value for name, value in zip(names, stats) if name}
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_numbers_are_pycocotools(seed):
-    images = list(random_images(seed))
-    evaluator = Evaluator({1: "a", 2: "b"})
+def mean(values):
+    return values[values > -1].mean()
+
+
+def assert_pycocotools(images, most=100):
+    evaluator = Evaluator(CLASSES)
     for image in images:
         evaluator.add(*image)
     scores = evaluator.result()
     for kind, prefix in (("segm", "mask"), ("bbox", "box")):
-        stats = reference(images, kind)
-        for place, name in ((0, "AP"), (1, "AP50"), (2, "AP75"), (3, "AP_small"),
-                            (4, "AP_medium"), (8, "AR")):
-            expected = None if stats[place] < 0 else stats[place]
-            got = scores[f"{prefix}_{name}"]
-            assert got == pytest.approx(expected, abs=1e-6), (prefix, name)
+        for name, value in reference(images, kind, most).items():
+            expected = None if value < 0 else pytest.approx(value, abs=1e-9)
+            assert scores[f"{prefix}_{name}"] == expected, (prefix, name)
+    return scores
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_numbers_are_pycocotools(seed):
+    images = list(random_images(seed))
+    assert any(real.crowd.any() for _, _, real in images)
+    scores = assert_pycocotools(images)
+    assert all(0 < scores[f"mask_{name}"] < 1 for name in (
+        "AP", "AP_small", "AP_medium", "AP_large", "AR", "AR_small", "AR_medium", "AR_large"))
+
+
+def test_numbers_of_many_detections_are_pycocotools_without_its_limit():
+    images = list(random_images(9, count=3, most=300))
+    most = max(len(found) for _, found, _ in images)
+    assert most > 200
+    scores = assert_pycocotools(images, most)
+    assert scores["mask_AP"] > reference(images, "segm", 100)["AP"] + 0.01
+
+
+def test_numbers_without_large_ones_are_pycocotools():
+    small = [(20, 30, 5, 5), (120, 90, 12, 12), (60, 130, 25, 25)]
+    found = [(20.5, 30, 5, 5), (200, 90, 12, 12)]
+    scores = assert_pycocotools([("a", detections(found, [0.4, 0.9]), truth(small)),
+                                 ("b", detections([], []), truth([]))])
+    assert scores["mask_AR_large"] is None and scores["mask_AR_medium"] == 0
 
 
 def test_perfect_detections_score_one():
@@ -141,7 +177,9 @@ def test_nothing_labelled_is_no_score():
     evaluator = Evaluator({1: "crater"})
     evaluator.add("empty", detections([(40, 40, 10, 10)], [0.9]), truth([]))
     scores = evaluator.result()
-    assert all(scores[name] is None for name in ("mask_AP", "box_AP50", "f1", "catalogue_recall"))
+    assert all(scores[name] is None for name in (
+        "mask_AP", "mask_AR_small", "box_AP50", "f1", "catalogue_recall", "diameter_error"))
+    assert evaluator.by_diameter() == []
 
 
 def test_labels_without_any_detection_score_zero():
@@ -149,7 +187,8 @@ def test_labels_without_any_detection_score_zero():
     evaluator.add("a", detections([], []), truth([(40, 40, 10, 10)]))
     scores = evaluator.result()
     assert scores["mask_AP"] == 0.0 and scores["recall"] == 0.0
-    assert scores["mask_AP_large"] is None
+    assert scores["box_AR_small"] == 0.0 and scores["box_AR_medium"] is None
+    assert scores["mask_AP_large"] is None and scores["centre_error_px"] is None
 
 
 def test_more_than_a_hundred_detections_count():
@@ -173,8 +212,7 @@ def test_each_label_is_found_once():
     evaluator.add("a", detections(twice, [0.9, 0.8]), truth([(40, 40, 10, 10)]))
     right = evaluator.matches()["outline"][1]
     assert right.tolist() == [True, False]
-    diameters, found = evaluator.found_by_diameter()
-    assert diameters == pytest.approx([20], abs=0.1) and found.tolist() == [True]
+    assert evaluator.matches()["outline"][2] == 1
 
 
 def test_sizes_must_agree():
