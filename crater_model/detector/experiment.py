@@ -187,7 +187,7 @@ def resnet50_1024() -> Experiment:
                 norm_momentum=0.99, norm_epsilon=1e-4, use_sync_bn=True)),
         losses=maskrcnn.Losses(l2_weight_decay=4e-5),
         train_data=DataConfig(is_training=True, split="train", global_batch_size=8,
-                              shuffle_buffer_size=1000, parser=augmentation),
+                              shuffle_buffer_size=500, parser=augmentation),
         validation_data=DataConfig(is_training=False, split="validation",
                                    global_batch_size=4, drop_remainder=False))
     experiment = _experiment(task, rate=0.02, steps=20_000, warmup=1_000, optimizer="sgd",

@@ -1,12 +1,15 @@
 """Compact masks keep the shape they stand for."""
 
+import io
+
 import numpy as np
 import pytest
 import shapely
+from PIL import Image
 
 from crater_model.annotations.dataset import Instance
 from crater_model.records.masks import (
-    GRID, GRID_BYTES, decode_grids, encode_grids, full_mask, instance_grid, rasterize)
+    GRID, GRID_BYTES, decode_grids, encode_grids, encode_mask, full_mask, instance_grid, rasterize)
 
 
 def instance(*rings):
@@ -67,3 +70,9 @@ def test_full_mask_is_the_area():
     assert mask.sum() == pytest.approx(shapely.Polygon(ring).area, rel=0.03)
     edge = full_mask(instance([[0, 0], [70, 0], [70, 45], [0, 45]]), 45, 70)
     assert edge.all()
+
+
+def test_a_mask_file_keeps_the_values():
+    mask = np.zeros((20, 33), np.uint8)
+    mask[3:9, 5:30] = 1
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(encode_mask(mask)))), mask)
