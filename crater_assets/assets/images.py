@@ -9,6 +9,10 @@ from crater_model.annotations.dataset import load_dataset
 from crater_model.annotations.validate import check_dataset
 
 
+_COUNTS = ("images", "scenes", "instances", "empty_images", "duplicates", "look_alikes",
+           "overlapping")
+
+
 @dg.asset(group_name="craters", kinds={"coco"}, owners=["team:craters"], code_version="1")
 def annotated_images(context: dg.AssetExecutionContext,
                      crater: Crater) -> dg.MaterializeResult:
@@ -33,20 +37,25 @@ def annotated_images(context: dg.AssetExecutionContext,
         "fingerprint": fingerprint or "none: the data set has problems",
         "problems": len(report.problems), "warnings": len(report.warnings),
         "statistics": dg.MetadataValue.json(statistics),
-        **{name: statistics[name] for name in ("images", "scenes", "instances", "empty_images")
-           if name in statistics},
+        **{name: statistics[name] for name in _COUNTS if name in statistics},
         **numbers(statistics.get("diameter_px") or {}, "diameter_px_"),
+        **numbers(statistics.get("diameter_km") or {}, "diameter_km_"),
         **numbers(statistics.get("craters_per_image") or {}, "craters_per_image_"),
     }
     for name, lines in (("problem_list", report.problems), ("warning_list", report.warnings)):
         if lines:
             metadata[name] = bullets(lines)
     if report.ok:
-        from crater_model.annotations.pictures import contact_sheet, diameter_histogram
+        from crater_model.annotations.pictures import (
+            INLINE_BYTES, contact_sheet, diameter_histogram, side_by_side)
 
         dataset = load_dataset(folder)
         metadata["source"] = dg.MetadataValue.json(dataset.info)
         metadata["labels"] = picture(contact_sheet(dataset, 6), "images with their labels")
+        if report.look_alikes:
+            pairs = [(one, other) for one, other, _ in report.look_alikes[:4]]
+            metadata["look_alike_images"] = picture(
+                side_by_side(dataset, pairs, 240, INLINE_BYTES), "images that look alike")
         metadata["diameters"] = picture(diameter_histogram(dataset), "diameters")
     version = fingerprint or f"unusable-{short_hash(report.problems)}"
     return dg.MaterializeResult(metadata=metadata, data_version=dg.DataVersion(version))

@@ -22,6 +22,8 @@ from crater_model.progress import track
 
 # Sample pictures beside the scores.
 _PICTURES = 4
+# Larger scenes are scored but not shown: nobody could open the picture.
+_PICTURE_PX = 2**24
 
 
 def evaluate(model: str | Path, dataset_dir: str | Path, *,
@@ -86,7 +88,9 @@ def _write_output(folder: Path, scores: dict, evaluator: Evaluator, dataset: Dat
     write_json(folder / "metrics.json", scores)
     write_bytes(folder / "precision_recall.png", precision_recall(evaluator))
     write_bytes(folder / "completeness.png", completeness(evaluator))
-    for scene, (detections, truth) in list(zip(chosen, found))[:_PICTURES]:
+    shown = [pair for pair in zip(chosen, found)
+             if pair[0].width * pair[0].height <= _PICTURE_PX][:_PICTURES]
+    for scene, (detections, truth) in shown:
         picture = comparison(dataset.read_image(scene), detections, truth, scores["threshold"])
         write_bytes(folder / f"{Path(scene.file_name).stem}.png", encode_png(picture))
 

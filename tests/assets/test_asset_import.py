@@ -70,3 +70,5 @@ def test_real_labels_arrive_through_the_asset(real_data, tmp_path, labels, image
     result = annotated_images(dg.build_asset_context(), crater=crater)
     assert result.metadata["instances"] == instances and result.metadata["problems"] == 0
     assert len(result.metadata["labels"].value) < 140_000
+    assert ("look_alike_images" in result.metadata) == (labels == "mars_boxes_hirise")
+    assert ("diameter_km_median" in result.metadata) == labels.startswith("moon_geo")
