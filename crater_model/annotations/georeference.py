@@ -138,15 +138,12 @@ class Georeference:
                              "cannot be drawn in the image's projection; leave it out")
         return ring
 
-    def rims(self, centres: np.ndarray, major_km: np.ndarray, minor_km: np.ndarray | None = None,
-             azimuths: np.ndarray | float = 0.0) -> np.ndarray:
-        """Outlines [n, 64, 2] in px of circles or ellipses on the ground.
+    def rims(self, centres: np.ndarray, diameters_km: np.ndarray) -> np.ndarray:
+        """Outlines [n, 64, 2] in px of circles on the ground.
 
         Args:
           centres: [n, 2] longitude and latitude, deg.
-          major_km, minor_km: [n] axes (diameters), km, along geodesics through the centre;
-            circles without `minor_km`.
-          azimuths: of the major axes, deg from north to east.
+          diameters_km: [n] along geodesics through the centre.
 
         Returns:
           NaN for the whole of an outline that cannot be drawn: it holds a pole that the
@@ -154,15 +151,12 @@ class Georeference:
           spans half the body.
         """
         n = len(centres)
-        turns = np.linspace(0, 2 * np.pi, _RIM_POINTS, endpoint=False)
-        major_km = np.asarray(major_km, np.float64).reshape(n, 1)
+        diameters_km = np.asarray(diameters_km, np.float64).reshape(n, 1)
         # From here on what cannot be drawn is not a number.
-        fits = (major_km > 0) & (major_km < self.geod.b * np.pi / 1000)
-        major_km = np.where(fits, major_km, np.nan)
-        minor_km = major_km if minor_km is None else np.asarray(minor_km, np.float64).reshape(n, 1)
-        along, across = major_km * np.cos(turns), minor_km * np.sin(turns)
-        bearing = np.degrees(np.arctan2(across, along)) + np.reshape(azimuths, (-1, 1))
-        distance = np.hypot(along, across) * 500.0
+        fits = (diameters_km > 0) & (diameters_km < self.geod.b * np.pi / 1000)
+        shape = (n, _RIM_POINTS)
+        distance = np.broadcast_to(np.where(fits, diameters_km * 500.0, np.nan), shape)
+        bearing = np.broadcast_to(np.linspace(0, 360, _RIM_POINTS, endpoint=False), shape)
         lon, lat = (np.repeat(values[:, None], _RIM_POINTS, axis=1)
                     for values in np.asarray(centres, np.float64).T)
         lons, lats = map(np.asarray, self.geod.fwd(lon, lat, bearing, distance)[:2])
