@@ -63,7 +63,8 @@ def test_labels_that_cannot_be_used_stop_the_asset(instance, run_assets, labelme
 @pytest.mark.parametrize("labels, images, instances", [
     ("moon_geo", "", 3565), ("moon_geo/craters_lonlat.geojson", HILLSHADE, 3539),
     ("moon_geo/catalogue_global.csv", HILLSHADE, 3539),
-    ("moon_nac_train", "", 13449), ("mars_boxes_hirise", "", 632), ("divdet_fixtures", "", 4)])
+    ("moon_nac_train", "", 13449), ("moon_dem_train", "", 7254), ("mars_boxes_hirise", "", 632),
+    ("divdet_fixtures", "", 4)])
 def test_real_labels_arrive_through_the_asset(real_data, tmp_path, labels, images, instances):
     crater = Crater(dataset=str(real_data / labels), storage=str(tmp_path / "storage"),
                     images=str(real_data / "moon_geo" / images) if images else "")
@@ -71,4 +72,5 @@ def test_real_labels_arrive_through_the_asset(real_data, tmp_path, labels, image
     assert result.metadata["instances"] == instances and result.metadata["problems"] == 0
     assert len(result.metadata["labels"].value) < 140_000
     assert ("look_alike_images" in result.metadata) == (labels == "mars_boxes_hirise")
-    assert ("diameter_km_median" in result.metadata) == labels.startswith("moon_geo")
+    assert ("diameter_km_median" in result.metadata) == labels.startswith(
+        ("moon_geo", "moon_dem"))
