@@ -110,12 +110,12 @@ def import_dataset(source: str | Path, out_dir: str | Path, format: str | None =
 
 
 def source_stamp(source: str | Path, images: str | Path | None = None) -> str:
-    """A text that changes when a file of the source (name, size or time) does.
+    """A text that changes when a file of the source (name, size or time) or this program does.
 
     Raises:
       DataError: there is no such source.
     """
-    total = hashlib.sha256()
+    total = hashlib.sha256(crater_model.__version__.encode())
     found = Source(source, images)
     for path in sorted({*found.files, *found.images}):
         state = path.stat()
@@ -193,10 +193,10 @@ class _Import:
             raise DataProblems(self.notes.problems, "leave them out with --skip-bad")
 
     def write(self, out_dir: Path, info: dict) -> None:
-        info = {**info, "warnings": self.notes.warnings, "left_out": self.notes.problems}
-        save_dataset(out_dir, self._images(), self.label_map, info)
+        info = dict(info)
+        save_dataset(out_dir, self._images(info), self.label_map, info)
 
-    def _images(self) -> Iterator[tuple[Scene, Path | Callable[[Path], None]]]:
+    def _images(self, info: dict) -> Iterator[tuple[Scene, Path | Callable[[Path], None]]]:
         for scene, image in track(self.scenes, "writing images"):
             with ExitStack() as stack:
                 try:
@@ -216,6 +216,8 @@ class _Import:
                 yield scene, write
         if not self.count["images"]:
             raise DataProblems(self.notes.problems, "no image is left to import")
+        # Only now is all known, and `info` is written last.
+        info.update(warnings=self.notes.warnings, left_out=self.notes.problems)
 
     def report(self, name: str, files: int) -> ImportReport:
         return ImportReport(

@@ -113,6 +113,13 @@ def test_problems_refuse_the_source_or_are_left_out(source, tmp_path):
     assert check_dataset(tmp_path / "out").ok
 
 
+def test_what_shows_only_while_writing_is_kept_with_the_data(source, tmp_path):
+    cv2.imwrite(str(source / "pictures/a.png"), np.full((HEIGHT, WIDTH), 7, np.uint8))
+    report = import_dataset(source, tmp_path / "out")
+    assert len(report.warnings) == 1 and "one value everywhere" in report.warnings[0]
+    assert load_dataset(tmp_path / "out").info["warnings"] == report.warnings
+
+
 def test_nothing_usable_is_refused_even_when_skipping(source, tmp_path):
     for path in (source / "pictures").iterdir():
         path.write_bytes(b"no image")

@@ -26,7 +26,8 @@ import pandas as pd
 
 from crater_model.annotations.formats.placing import (
     Craters, Rows, georeferenced_images, place)
-from crater_model.annotations.formats.source import Label, LabelledImage, Notes, Reading, Source, head
+from crater_model.annotations.formats.source import (
+    Label, LabelledImage, Notes, Reading, Source, head)
 from crater_model.annotations.georeference import Georeference
 from crater_model.errors import DataError
 
