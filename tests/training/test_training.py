@@ -87,7 +87,7 @@ def test_wrong_settings_are_refused_before_training(records, tmp_path):
     for name, arguments, words in [
             ("a", {"eval_checkpoint_metric": "mask_ap"}, "there is no score 'mask_ap'"),
             ("b", {"metric_objective_type": "best"}, "expected max or min"),
-            ("c", {"overrides": {**TINY, "task.model.min_level": 7}}, "min_level < "),
+            ("c", {"overrides": {**TINY, "task.model.min_level": 7}}, "inconsistency between key .task.model.min_level"),
             ("d", {"overrides": {**TINY, "task.init_checkpoint": str(tmp_path)}},
              "holds no checkpoint"),
             ("e", {"overrides": {**TINY, "runtime.distribution_strategy": "tpu"}},
@@ -99,7 +99,7 @@ def test_wrong_settings_are_refused_before_training(records, tmp_path):
 
 @pytest.mark.slow
 def test_stopping_early_watched_from_outside(records, tmp_path):
-    """A tiny network finds nothing: the second validation is no better than the first."""
+    """The lowest score is wanted, and the first is 0: no later one is better."""
     seen = []
 
     def watch(row):
@@ -108,10 +108,9 @@ def test_stopping_early_watched_from_outside(records, tmp_path):
             png = (tmp_path / "model" / RIMS).read_bytes()
             assert png.startswith(b"\x89PNG") and len(png) < 75_000
 
-    rate = "trainer.optimizer_config.learning_rate.cosine.initial_learning_rate"
     result = train(records, tmp_path / "model", "demo", {
-        **TINY, "trainer.train_steps": 20, "trainer.early_stop_validations": 1, rate: 0.0},
-        on_row=watch)
+        **TINY, "trainer.train_steps": 20, "trainer.early_stop_validations": 1},
+        metric_objective_type="min", on_row=watch)
     assert result["stopped_early"] and result["steps"] == 4
     assert result["best_checkpoint"] == "best/ckpt-2"
     assert seen == read_history(tmp_path / "model")
