@@ -3,9 +3,10 @@
     python benchmarks/kill_and_resume.py [--kills 10] [--seeds 0,1,2]
 
 The peer is the same training left alone: from the same seed, and from others, whose scores say
-what noise is. SIGKILL comes at moments drawn evenly from the first minute of each start: during
-imports, tracing, steps, checkpoints and validations. After each kill every file that is left is
-read; at the end nothing half-written may lie in the model directory. Prints one JSON object.
+what noise is. SIGKILL comes at random moments: of every two, one after steps have been made (in
+steps, checkpoints and validations), one at any time since the start (in imports, restoring and
+tracing too). After each kill every file that is left is read; at the end nothing half-written may
+lie in the model directory. Prints one JSON object.
 """
 
 from __future__ import annotations
@@ -23,10 +24,11 @@ from pathlib import Path
 
 from common import ROOT, machine, print_json, say
 
-FULL = {"size": 128, "scenes": 300, "kills": 10, "longest": 45.0, "settings": {
-    "trainer.train_steps": 240, "trainer.validation_interval": 60,
+# `longest`: s until a kill, at most.
+FULL = {"size": 128, "scenes": 300, "kills": 10, "longest": 20.0, "settings": {
+    "trainer.train_steps": 600, "trainer.validation_interval": 60,
     "trainer.checkpoint_interval": 20, "task.model.input_size": [128, 128, 3]}}
-QUICK = {"size": 64, "scenes": 12, "kills": 2, "longest": 30.0, "settings": {
+QUICK = {"size": 64, "scenes": 12, "kills": 2, "longest": 1.0, "settings": {
     "trainer.train_steps": 12, "trainer.validation_interval": 4, "trainer.steps_per_loop": 2,
     "trainer.checkpoint_interval": 2, "task.model.input_size": [64, 64, 3],
     "task.train_data.global_batch_size": 2, "task.model.backbone.resnet.depth_multiplier": 0.25,
@@ -62,16 +64,16 @@ def with_kills(case: dict, seed: int, model: Path) -> tuple[dict, list[dict]]:
     """The result of a training that was killed `kills` times, and what each kill left."""
     moments, kills = random.Random(0), []
     while len(kills) < case["kills"]:
-        process = start(case, seed, model)
-        moment = moments.uniform(0.0, case["longest"])
-        try:
-            process.wait(moment)
+        process, began = start(case, seed, model), time.monotonic()
+        if len(kills) % 2 == 0:
+            wait_for_steps(process, model)
+        time.sleep(moments.uniform(0.0, case["longest"]))
+        if process.poll() is not None:
             raise SystemExit(f"the training ended before its kill number {len(kills) + 1}: "
                              "raise the steps")
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGKILL)
-            process.wait()
-        kills.append({"seconds": round(moment, 1), **inspect(model)})
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        kills.append({"seconds": round(time.monotonic() - began, 1), **inspect(model)})
         say(f"kill {len(kills)}: {kills[-1]}")
     result = finish(start(case, seed, model))
     left = inspect(model)
@@ -79,6 +81,20 @@ def with_kills(case: dict, seed: int, model: Path) -> tuple[dict, list[dict]]:
     if left["half_written"] or steps != sorted(set(steps)):
         raise SystemExit(f"{model}: left {left}, validations at {steps}")
     return {**summary(result), "validations": steps}, kills
+
+
+def wait_for_steps(process: subprocess.Popen, model: Path) -> None:
+    """Waits until this start of the training has written a row."""
+    rows = model / "metrics.jsonl"
+    before = rows.stat().st_mtime_ns if rows.exists() else 0
+    size = rows.stat().st_size if rows.exists() else 0
+    while process.poll() is None:
+        time.sleep(0.02)
+        # A start first writes the file anew, without what came after its checkpoint.
+        if rows.exists() and rows.stat().st_mtime_ns != before:
+            if rows.stat().st_size > size:
+                return
+            before, size = rows.stat().st_mtime_ns, rows.stat().st_size
 
 
 def inspect(model: Path) -> dict:

@@ -68,13 +68,8 @@ def agree(strategy: tf.distribute.Strategy, value: float | None) -> float | None
     if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
         return value
 
-    @tf.function
-    def mean(number: tf.Tensor) -> tf.Tensor:
-        return strategy.run(lambda n: tf.distribute.get_replica_context().all_reduce(
-            tf.distribute.ReduceOp.MEAN, n), args=(number,))
-
-    shared = mean(tf.constant(math.nan if value is None else value, tf.float32))
-    shared = float(strategy.experimental_local_results(shared)[0])
+    number = tf.constant(math.nan if value is None else value, tf.float32)
+    shared = float(strategy.reduce(tf.distribute.ReduceOp.MEAN, number, axis=None))
     return shared if math.isfinite(shared) else None
 
 
