@@ -58,13 +58,9 @@ def load_hyperparameters(path: str | Path) -> dict[str, dict[str, Any]]:
             raise ConfigError(f"{path}: set {name!r}: expected a name of letters, digits and _.-, "
                               "without '..'")
         try:
-            made = _sets(name, entry)
+            sets |= _sets(name, entry)  # no two alike: what a grid appends begins with -SHORT=
         except ConfigError as error:
             raise ConfigError(f"{path}: set '{name}': {error}") from None
-        for twice in sets.keys() & made.keys():
-            raise ConfigError(f"{path}: set '{name}': the name '{twice}' is another entry's too; "
-                              "rename one of them")
-        sets |= made
     return sets
 
 
