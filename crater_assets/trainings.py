@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -55,15 +56,21 @@ def train_artifact(context, asset: str, partition: str | None, storage: Storage,
         except CraterError:
             raise
         except Exception as error:
-            # TensorFlow and Model Garden say much; the whole of it stays in the run's log.
-            words = " ".join(str(error).split())[:400]
             raise dg.Failure(f"{partition or asset}: training failed: {type(error).__name__}: "
-                             f"{words}", allow_retries=False) from error
+                             f"{_words(error)}", allow_retries=False) from error
         storage.publish(key)
     return {"artifact": key, "url": storage.url(key), "reused": reused, "records": records,
             "bytes": json.loads((model_dir / MANIFEST).read_text())["bytes"],
             "experiment": experiment, **places(run_id, model_dir),
             **_result_metadata(model_dir, result)}
+
+
+def _words(error: Exception) -> str:
+    """What an error says, without where in TensorFlow's graph; all of it stays in the run's log."""
+    lines = [re.sub(r"\[\[.*", "", line).strip() for line in str(error).splitlines()]
+    told = [line for line in lines if line and not line.startswith(
+        ("File ", "Graph execution error", "Detected at node"))]
+    return " ".join(" ".join(told or lines).split())[:400]
 
 
 def _result_metadata(model_dir: Path, result: Mapping[str, Any]) -> dict[str, Any]:
