@@ -2,7 +2,8 @@
 
 A model directory holds `params.yaml` (the whole experiment), `ckpt-*`, TensorBoard
 events under `train/` and `validation/`, `metrics.jsonl` (one JSON object a line),
-`best/` (the checkpoint that scored best) and, once finished, `result.json`.
+`rims.png` (the last validation's predicted and true rims), `train.log`, `best/` (the checkpoint
+that scored best) and, once finished, `result.json`.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ training operators set it. The first is the chief: it alone writes.
 from __future__ import annotations
 
 import json
+import math
 import os
 
 import tensorflow as tf
@@ -56,6 +57,25 @@ def make_strategy(config: Experiment) -> tf.distribute.Strategy:
 def is_chief(strategy: tf.distribute.Strategy) -> bool:
     """Whether this process writes: the only one, or the first of several machines."""
     return strategy.extended.should_checkpoint
+
+
+def agree(strategy: tf.distribute.Strategy, value: float | None) -> float | None:
+    """The mean of a score over all machines, so that all come to the same decision.
+
+    Each has batch statistics of its own, and so slightly other scores; one that took part in
+    writing a checkpoint while another did not would wait for ever.
+    """
+    if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        return value
+
+    @tf.function
+    def mean(number: tf.Tensor) -> tf.Tensor:
+        return strategy.run(lambda n: tf.distribute.get_replica_context().all_reduce(
+            tf.distribute.ReduceOp.MEAN, n), args=(number,))
+
+    shared = mean(tf.constant(math.nan if value is None else value, tf.float32))
+    shared = float(strategy.experimental_local_results(shared)[0])
+    return shared if math.isfinite(shared) else None
 
 
 def set_precision(config: Experiment) -> None:

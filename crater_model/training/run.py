@@ -126,7 +126,8 @@ class Run:
 
     def _after_loop(self, output: Mapping[str, Any]) -> None:
         before, self.step = self.step, int(self._trainer.global_step.numpy())
-        values = {name: float(value) for name, value in output.items()}
+        # The learning rate may be a variable that several devices mirror.
+        values = {name: float(tf.convert_to_tensor(value)) for name, value in output.items()}
         now = time.monotonic()
         rate = (self.step - before) / max(now - self._loop_started, 1e-9)
         self._loop_started = now
@@ -155,6 +156,10 @@ class Run:
     def _after_validation(self, output: Mapping[str, Any]) -> None:
         scores = {name: float(value) for name, value in output.items()
                   if name != "validation_loss"}
+        metric = self._settings.best_checkpoint_eval_metric
+        shared = devices.agree(self.strategy, scores.pop(metric, None))
+        if shared is not None:
+            scores[metric] = shared
         row = {"kind": "validation", "step": self.step, **scores}
         if self._consider(row):
             self._keep_best()
