@@ -50,7 +50,8 @@ def folder(tmp_path_factory, make_dataset):
         settings.replace("default_limit: 1", f"default_limit: {POOL}"))
     make_dataset(folder / "data", craters=(4, 6, 0, 5, 3, 7))
     (folder / "tiny.yaml").write_text(yaml.safe_dump(
-        {"experiment": "demo", **TINY, "trainer.train_steps": 2}))
+        {"experiment": "demo", **TINY, "task.model.min_level": 3, "task.model.max_level": 4,
+         "trainer.train_steps": 2, "trainer.steps_per_loop": 1}))
     (folder / "sets.yaml").write_text(SETS)
     return folder
 
@@ -68,10 +69,10 @@ def backfill(url):
     """A backfill of all eight sets after the data was made: what it ends with."""
     data = launch.launch_job(url, "prepare_data", run_config={
         "ops": {"pretrained": {"config": {"scenes": 4, "train_steps": 2}}}})
-    launch.wait_for_run(url, data, timeout_s=300)
+    launch.wait_for_run(url, data, timeout_s=900)
     with pytest.raises(CraterError) as error:
         launch.wait_for_backfill(url, launch.launch_backfill(url, ["checkpoint"]), total=8,
-                                 timeout_s=900)
+                                 timeout_s=3600)
     return str(error.value)
 
 
@@ -101,7 +102,7 @@ def test_a_backfill_of_eight_sets_of_which_two_fail(backfill, url, folder):
 
 @pytest.mark.slow
 def test_the_best_of_those_that_trained_is_released(backfill, url, folder):
-    launch.wait_for_run(url, launch.launch_job(url, "release"), timeout_s=300)
+    launch.wait_for_run(url, launch.launch_job(url, "release"), timeout_s=900)
     with instance_of(folder) as instance:
         scores = {name: last_materialization(instance, "checkpoint", name).metadata["score"]
                   for name in GOOD}
@@ -123,7 +124,7 @@ def test_a_second_backfill_trains_only_what_is_missing(backfill, url, folder):
     again = [*GOOD[-2:], "diverging"]
     with pytest.raises(CraterError, match=r"checkpoint\[diverging\] failure") as error:
         launch.wait_for_backfill(url, launch.launch_backfill(url, ["checkpoint"], again), total=3,
-                                 timeout_s=300)
+                                 timeout_s=1800)
     assert str(error.value).count(" failure: ") == 1
     with instance_of(folder) as instance:
         for name in GOOD[-2:]:
