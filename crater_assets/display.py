@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -104,7 +105,8 @@ def _ranking(axis, shown, metric: str, objective: str, more: int) -> None:
     for place, entry in zip(places, shown):
         if entry.score is None:
             axis.plot(0, place, "x", color="red", clip_on=False)
-            axis.annotate(_short(entry.note, 84), (0, place), (6, 0), va="center", color="red",
+            why = re.sub(r"/\S*/", "", entry.note)  # of paths their ends: there is little room
+            axis.annotate(_short(why, 84), (0, place), (6, 0), va="center", color="red",
                           textcoords="offset points", fontsize=7)
         else:
             axis.annotate(f"{entry.score:.4g}", (entry.score, place), (3, 0), va="center",
