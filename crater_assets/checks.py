@@ -7,11 +7,11 @@ from typing import Any
 import dagster as dg
 import numpy as np
 
-from crater_assets.assets.best_model import SAVED_MODEL
 from crater_assets.assets.records import source_of_records
 from crater_assets.display import bullets
 from crater_assets.history import BLOCKING_CHECKS, Materialization, last_materialization
 from crater_assets.partitions import hyperparameter_sets
+from crater_assets.promotion import SAVED_MODEL, promotion_problem, promotion_words
 from crater_assets.resources import Crater
 from crater_model.annotations.dataset import Dataset, load_dataset
 from crater_model.annotations.validate import check_dataset
@@ -137,6 +137,18 @@ def saved_model_matches_checkpoint(context: dg.AssetCheckExecutionContext,
                    detections=len(after))
 
 
+@dg.asset_check(asset="best_model", name=BLOCKING_CHECKS["best_model"], blocking=True)
+def not_worse_than_in_service(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
+    """On the same test scenes, the model keeps up with the one in service, within `tolerance`."""
+    made = last_materialization(context.instance, "best_model")
+    if made is None:
+        return _result(["best_model has not been materialized; materialize it first"], "")
+    problem = promotion_problem(made.metadata)
+    return _result([problem] if problem else [], promotion_words(made.metadata),
+                   **{name: made.metadata.get(name)
+                      for name in ("in_service", "in_service_score", "test_score", "tolerance")})
+
+
 def test_image(records) -> tuple[str, np.ndarray]:
     """Name and pixels of the test record with the most labels, of the first hundred.
 
@@ -197,4 +209,4 @@ def image_answers(context: dg.AssetCheckExecutionContext, crater: Crater) -> dg.
 
 
 CHECKS = [labels_valid, records_agree, training_converged, saved_model_matches_checkpoint,
-          image_answers]
+          not_worse_than_in_service, image_answers]

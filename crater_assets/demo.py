@@ -22,8 +22,9 @@ from typing import Any
 
 from crater_assets import launch
 from crater_assets.history import Materialization, last_materialization
-from crater_assets.partitions import hyperparameters
+from crater_assets.partitions import PRETRAINED, hyperparameters, wants_pretrained
 from crater_assets.resources import Crater
+from crater_assets.trainings import CODE_VERSION
 from crater_model.errors import CraterError
 from crater_model.files import make_folder, write_bytes, write_json
 from crater_model.progress import format_seconds
@@ -134,9 +135,12 @@ def untrained(root: Path) -> list[str]:
     wanted = []
     for name, overrides in hyperparameters().items():
         made = _last(root, "checkpoint", name)
-        same = made is not None and made.check_passed and (
-            made.metadata["records"], made.metadata["experiment"],
-            made.metadata["hyperparameters"]) == (records, crater.experiment, overrides)
+        start = (_materialized(root, PRETRAINED).artifact
+                 if wants_pretrained(crater.experiment, overrides) else "none")
+        present = {"records": records, "experiment": crater.experiment, "pretrained": start,
+                   "hyperparameters": overrides, "code_version": CODE_VERSION}
+        same = made is not None and made.check_passed and all(
+            made.metadata.get(key) == value for key, value in present.items())
         if not same or crater.experiment.endswith((".yaml", ".yml")):
             wanted.append(name)
     return wanted

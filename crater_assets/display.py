@@ -1,13 +1,18 @@
-"""Metadata that a person looks at: pictures, tables, curves."""
+"""Metadata that a person looks at: pictures, tables, curves, the leaderboard."""
 
 from __future__ import annotations
 
 import base64
 import io
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import dagster as dg
+
+INLINE_BYTES = 100_000  # of a picture in the event log
+_BARS, _PANELS = 40, 6  # more cannot be read in a picture of that size
+
 
 def picture(png: bytes, title: str) -> dg.MarkdownMetadataValue:
     """A PNG shown in line; keep it under 100 kB, since the event log holds it."""
@@ -57,8 +62,107 @@ def curves(history: Sequence[Mapping[str, Any]], metric: str) -> bytes | None:
         axis.plot(*zip(*points), marker="." if len(points) < 50 else "") if points else None
         axis.set(xlabel="step", title=name)
         axis.grid(alpha=0.3)
-    out = io.BytesIO()
-    figure.savefig(out, format="png")
+    return _png(figure)
+
+
+def leaderboard_picture(entries: Sequence[Any], varied: Mapping[str, Mapping[str, Any]],
+                        metric: str, objective: str = "max") -> bytes:
+    """PNG: the metric of every hyperparameter set, and over each setting that they vary.
+
+    Bars carry their set's place in the ranking. A set that takes no part is marked with a red
+    cross and its reason.
+
+    Args:
+      entries: `leaderboard.Entry`, the best first.
+      varied: see `leaderboard.varied`.
+    """
+    from matplotlib.figure import Figure
+
+    shown = entries[:_BARS]
+    panels = list(varied.items())[:_PANELS]
+    columns = min(len(panels), 2)
+    lines = -(-len(panels) // columns) if panels else 0
+    ranked = max(1.5, 0.6 + 0.24 * len(shown))
+    figure = Figure(figsize=(9, ranked + 2.4 * lines), dpi=80, layout="constrained")
+    grid = figure.add_gridspec(1 + lines, max(columns, 1),
+                               height_ratios=[ranked, *[2.4] * lines])
+    _ranking(figure.add_subplot(grid[0, :]), shown, metric, objective, len(entries) - len(shown))
+    for number, (setting, values) in enumerate(panels):
+        axis = figure.add_subplot(grid[1 + number // columns, number % columns])
+        _over_setting(axis, setting, values, shown, metric)
+    return _png(figure)
+
+
+def _ranking(axis, shown, metric: str, objective: str, more: int) -> None:
+    places = range(len(shown))
+    axis.barh(places, [entry.score or 0 for entry in shown],
+              color=[f"C{place % 10}" for place in places], height=0.7)
+    axis.set_yticks(places, [
+        _short(entry.partition, 60) + (f"  {place + 1}" if entry.score is not None else "  -")
+        for place, entry in zip(places, shown)], fontsize=8)
+    axis.invert_yaxis()
+    axis.set_xlim(0, max([entry.score or 0 for entry in shown]) * 1.15 or 1)
+    for place, entry in zip(places, shown):
+        if entry.score is None:
+            axis.plot(0, place, "x", color="red", clip_on=False)
+            why = re.sub(r"/\S*/", "", entry.note)  # of paths their ends: there is little room
+            axis.annotate(_short(why, 84), (0, place), (6, 0), va="center", color="red",
+                          textcoords="offset points", fontsize=7)
+        else:
+            axis.annotate(f"{entry.score:.4g}", (entry.score, place), (3, 0), va="center",
+                          textcoords="offset points", fontsize=8)
+    note = f"; {more} more are not shown" if more > 0 else ""
+    axis.set_title(f"validation {metric}, the {objective} is best{note}", fontsize=9)
+    axis.grid(axis="x", alpha=0.3)
+
+
+def _over_setting(axis, setting: str, values: Mapping[str, Any], shown, metric: str) -> None:
+    """Bars of the sets side by side over each value that they give a setting."""
+    order = sorted(set(map(repr, values.values())),
+                   key=lambda text: (0, float(text)) if _is_number(text) else (1, text))
+    groups = {text: [] for text in [*order, "experiment's"]}
+    for place, entry in enumerate(shown):
+        named = entry.partition in values
+        groups[repr(values[entry.partition]) if named else "experiment's"].append((place, entry))
+    groups = {text: group for text, group in groups.items() if group}
+    width = 0.8 / max(3, *map(len, groups.values()), 0)
+    for middle, group in enumerate(groups.values()):
+        for number, (place, entry) in enumerate(group):
+            x = middle + (number - (len(group) - 1) / 2) * width
+            if entry.score is None:
+                axis.plot(x, 0, "x", color="red", clip_on=False)
+            else:
+                axis.bar(x, entry.score, width * 0.9, color=f"C{place % 10}")
+                axis.annotate(str(place + 1), (x, entry.score), (0, 2), ha="center",
+                              textcoords="offset points", fontsize=7)
+    axis.margins(y=0.12)
+    axis.set_xticks(range(len(groups)), [_short(text, 16) for text in groups], fontsize=8)
+    axis.set_title(".".join(setting.split(".")[-3:]), fontsize=8)
+    axis.set_ylabel(metric, fontsize=8)
+    axis.grid(axis="y", alpha=0.3)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return float(text) == float(text)
+    except ValueError:
+        return False
+
+
+def _short(text: str, most: int) -> str:
+    """The text, its middle left out where it is longer: its two ends tell most."""
+    half = (most - 3) // 2
+    # A dollar sign would begin a formula.
+    return (text if len(text) <= most else f"{text[:half]}...{text[-half:]}").replace("$", r"\$")
+
+
+def _png(figure) -> bytes:
+    """The figure as a PNG of at most `INLINE_BYTES`, coarser where it must be."""
+    for dpi in (80, 60, 40, 25):
+        out = io.BytesIO()
+        figure.savefig(out, format="png", dpi=dpi)
+        if len(out.getvalue()) <= INLINE_BYTES:
+            break
     return out.getvalue()
 
 

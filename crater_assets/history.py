@@ -16,6 +16,7 @@ from typing import Any
 import dagster as dg
 from dagster._core.event_api import PartitionKeyFilter
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
+from dagster._core.storage.tags import PARTITION_NAME_TAG
 
 from crater_model.errors import CraterError, DataError
 
@@ -24,7 +25,9 @@ BLOCKING_CHECKS = {
     "annotated_images": "labels_valid",
     "tfrecords": "records_agree_with_the_data_set",
     "checkpoint": "loss_finite_and_metric_present",
+    "best_model": "not_worse_than_in_service",
 }
+_RUNS = 20  # failed runs of a partition that are looked at
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,49 @@ def upstream(context, asset: str, partition: str | None = None) -> Materializati
     if found.check_passed is False:
         raise DataError(f"{name} failed its check: {found.problem}")
     return found
+
+
+def last_failure(instance: dg.DagsterInstance, asset: str, partition: str,
+                 since: Materialization | None = None) -> str:
+    """Why the newest attempt at a partition failed, in one line; empty where it did not.
+
+    Args:
+      since: the partition's last materialization; only later failures count.
+    """
+    failed = instance.get_run_records(dg.RunsFilter(
+        tags={PARTITION_NAME_TAG: partition}, statuses=[dg.DagsterRunStatus.FAILURE]), limit=_RUNS)
+    for record in failed:  # the newest first
+        run_id = record.dagster_run.run_id
+        if since and (run_id == since.run_id or (record.end_time or 0) <= since.timestamp):
+            continue
+        words = _failed_step(instance, run_id, asset)
+        if words:
+            return words
+    return ""
+
+
+def _failed_step(instance: dg.DagsterInstance, run_id: str, step: str) -> str:
+    """What a step of a failed run failed of; empty where it did not begin or succeeded."""
+    begun, words = False, ""
+    kinds = {dg.DagsterEventType.STEP_START, dg.DagsterEventType.STEP_SUCCESS,
+             dg.DagsterEventType.STEP_FAILURE, dg.DagsterEventType.RUN_FAILURE}
+    for entry in instance.all_logs(run_id, of_type=kinds):
+        event = entry.dagster_event
+        if event.is_run_failure and begun:  # its process is gone without a word of its own
+            words = words or event.message or "the run ended without a word"
+        elif event.step_key != step:
+            continue
+        elif event.event_type == dg.DagsterEventType.STEP_START:
+            begun = True
+        elif event.event_type == dg.DagsterEventType.STEP_SUCCESS:
+            return ""
+        else:
+            data = event.event_specific_data
+            said, cause = data.user_failure_data, data.error
+            while cause and cause.cause:
+                cause = cause.cause
+            words = (said and said.description) or (cause and cause.message) or "no reason given"
+    return " ".join(words.split())
 
 
 def _blocking_check(instance, asset: str, partition: str | None,

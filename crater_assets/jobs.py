@@ -10,12 +10,17 @@ from __future__ import annotations
 
 import dagster as dg
 
+from crater_assets.partitions import PRETRAINED, pretraining_is_wanted
+
+_DATA = ["annotated_images", "tfrecords", *([PRETRAINED] if pretraining_is_wanted() else [])]
+
 crater_pipeline = dg.define_asset_job(
     "crater_pipeline", selection=dg.AssetSelection.all(),
     description="The whole chain for one hyperparameter set; a backfill runs them all.")
 prepare_data = dg.define_asset_job(
-    "prepare_data", selection=dg.AssetSelection.assets("annotated_images", "tfrecords"),
-    description="Checks the labelled images and writes the records.")
+    "prepare_data", selection=dg.AssetSelection.assets(*_DATA),
+    description="Checks the labelled images and writes the records; pretrains where a "
+                "hyperparameter set starts from that.")
 train = dg.define_asset_job(
     "train", selection=dg.AssetSelection.assets("checkpoint"),
     description="Trains one hyperparameter set; a backfill trains them all.")

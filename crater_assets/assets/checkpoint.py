@@ -5,11 +5,12 @@ from enum import Enum
 import dagster as dg
 from pydantic import Field
 
-from crater_assets.display import curves, numbers, picture
 from crater_assets.history import plain_failures, short_hash, upstream
-from crater_assets.partitions import hyperparameter_sets, hyperparameters
+from crater_assets.partitions import (INIT_CHECKPOINT, PRETRAINED, hyperparameter_sets,
+                                      hyperparameters, pretraining_is_wanted, wants_pretrained)
 from crater_assets.pool import POOL
 from crater_assets.resources import Crater
+from crater_assets.trainings import CODE_VERSION, train_artifact
 
 
 class Objective(Enum):
@@ -29,53 +30,46 @@ class TrainingConfig(dg.Config):
         "mask_AP", description="The validation score that chooses the best checkpoint.")
     metric_objective_type: Objective = Objective.max
 
+    def parameters(self) -> dict:
+        """As `crater_model.training.train` takes them."""
+        return {**self.model_dump(), "metric_objective_type": self.metric_objective_type.value}
+
 
 # No backfill policy: a backfill then makes one run a partition, which is what is wanted. The
 # policy that says so, multi_run(1), launches ranges of one, and Dagster (1.13) files the check of
 # a range under no partition.
-@dg.asset(deps=["tfrecords"], group_name="craters", kinds={"tensorflow"},
-          owners=["team:craters"], code_version="1", partitions_def=hyperparameter_sets,
-          pool=POOL)
+@dg.asset(deps=["tfrecords", *([PRETRAINED] if pretraining_is_wanted() else [])],
+          group_name="craters", kinds={"tensorflow"}, owners=["team:craters"],
+          code_version=CODE_VERSION, partitions_def=hyperparameter_sets, pool=POOL)
 def checkpoint(context: dg.AssetExecutionContext, crater: Crater,
                config: TrainingConfig) -> dg.MaterializeResult:
     """A Mask R-CNN trained with one hyperparameter set (one partition).
 
-    The model directory is named by the records, the set and all parameters: a run that was
-    interrupted goes on from its last checkpoint, and a finished one is used as it is.
+    The model directory is named by the records, the set, all parameters, the code version and,
+    where the set starts from it, the pretrained model: a run that was interrupted goes on from
+    its last checkpoint, and a finished one is used as it is (`reused`). While it trains, losses,
+    scores, curves and pictures appear as observations.
     """
     with plain_failures():
         from crater_model.detector.experiment import load_experiment
-        from crater_model.training import train
 
-        name = context.partition_key
+        name, storage = context.partition_key, crater.open_storage()
         overrides = hyperparameters()[name]
-        records = upstream(context, "tfrecords")
-        parameters = {**config.model_dump(),
-                      "metric_objective_type": config.metric_objective_type.value}
-        settings = load_experiment(crater.experiment, overrides).as_dict()
-        key = "/".join(("checkpoints", records.artifact.rpartition("/")[2],
-                        f"{name}-{short_hash(settings, parameters)}"))
-        storage = crater.open_storage()
-        if storage.exists(key):
-            storage.fetch(key)
-        result = train(storage.fetch(records.artifact), storage.path(key), crater.experiment,
-                       overrides, **parameters)
-        files = storage.publish(key)
-    metric = result["metric"]
-    metadata = {
-        "artifact": key, "url": storage.url(key), "bytes": files["bytes"],
-        "model_dir": dg.MetadataValue.path(str(storage.path(key))),
-        "records": records.artifact, "experiment": crater.experiment,
-        "hyperparameters": dg.MetadataValue.json(overrides),
-        "metric": metric["name"], "objective": metric["objective"],
-        "result": dg.MetadataValue.json({name: result.get(name) for name in (
-            "metric", "metrics", "loss", "steps", "seconds", "best_checkpoint")}),
-        **numbers({"score": metric["value"], "loss": result["loss"], "steps": result["steps"],
-                   "seconds": result["seconds"]}),
-        **numbers({name: value for name, value in result["metrics"].items() if "AP" in name}),
-    }
-    drawn = curves(result["history"], metric["name"])
-    if drawn:
-        metadata["curves"] = picture(drawn, "loss and metric over the steps")
+        records = upstream(context, "tfrecords").artifact
+        start, named = {}, {}
+        if wants_pretrained(crater.experiment, overrides):
+            weights = upstream(context, PRETRAINED).artifact
+            # The key tells what the weights are, training where they lie on this machine.
+            start = {INIT_CHECKPOINT: str(storage.fetch(weights))}
+            named = {INIT_CHECKPOINT: weights}
+        settings = load_experiment(crater.experiment, overrides | named).as_dict()
+        parameters = config.parameters()
+        key = "/".join(("checkpoints", records.rpartition("/")[2],
+                        f"{name}-{short_hash(settings, parameters, CODE_VERSION)}"))
+        metadata = train_artifact(context, "checkpoint", name, storage, key, records,
+                                  crater.experiment, overrides | start, parameters)
+    metadata["hyperparameters"] = dg.MetadataValue.json(overrides)
+    metadata["pretrained"] = named.get(INIT_CHECKPOINT, "none")
+    metadata["code_version"] = CODE_VERSION
     return dg.MaterializeResult(metadata=metadata,
                                 data_version=dg.DataVersion(key.partition("/")[2]))

@@ -3,9 +3,10 @@
 import dagster as dg
 from pydantic import Field
 
-from crater_assets.assets.best_model import SAVED_MODEL
 from crater_assets.history import plain_failures, short_hash, upstream
+from crater_assets.promotion import SAVED_MODEL, promotion_problem
 from crater_assets.resources import Crater
+from crater_model.errors import DataError
 
 
 class ImageConfig(dg.Config):
@@ -24,13 +25,18 @@ def serving_image(context: dg.AssetExecutionContext, crater: Crater,
 
     It is built with a Docker engine or buildah, whichever answers. Where there is none, or the
     base image cannot be had, the complete build context is written and the metadata says so
-    plainly, with the command that builds it elsewhere.
+    plainly, with the command that builds it elsewhere. A model that is worse than the one in
+    service is refused, in whatever run it was made.
     """
     with plain_failures():
         from crater_model.serving.image import (BaseImageUnavailable, build_image, find_engine,
                                                 write_context)
 
         model = upstream(context, "best_model")
+        worse = promotion_problem(model.metadata)  # also where its check was left out
+        if worse:
+            raise DataError(f"best_model[version {model.metadata['version']}] does not go into "
+                            f"service: {worse}")
         storage = crater.open_storage()
         saved_model = storage.fetch(model.artifact) / SAVED_MODEL / str(model.metadata["version"])
         tag = f"{config.repository}:{model.metadata['version']}-{short_hash(model.artifact)}"

@@ -6,8 +6,9 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from crater_assets.history import last_materialization
+from crater_assets.history import BLOCKING_CHECKS, last_failure, last_materialization
 from crater_assets.partitions import hyperparameters
+from crater_assets.promotion import SUMMARY, in_service
 from crater_assets.resources import Crater
 from crater_model.annotations.dataset import load_dataset
 from crater_model.storage import Storage
@@ -17,6 +18,13 @@ pytestmark = pytest.mark.slow
 
 TINY = {"train_steps": 2}
 PARTITIONS = ("baseline", "gentle_learning_rate")
+
+
+@pytest.fixture
+def no_engine(monkeypatch):
+    """Neither Docker nor buildah is to be found."""
+    monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere/docker.sock")
+    monkeypatch.setenv("PATH", "/nowhere")
 
 
 @pytest.fixture(scope="module")
@@ -46,8 +54,26 @@ def test_each_partition_was_trained_and_checked(chain):
         assert made.metadata["loss"] > 0
         assert made.metadata["curves"].startswith("![loss and metric over the steps](data:")
         assert (storage.fetch(made.artifact) / "result.json").is_file()
+        assert made.metadata["reused"] is False and made.metadata["stopped_early"] is False
     overrides = last_materialization(instance, "checkpoint", PARTITIONS[1]).metadata
     assert overrides["hyperparameters"] == hyperparameters()[PARTITIONS[1]] != {}
+
+
+def test_a_training_is_seen_while_it_goes_on(chain):
+    instance, _ = chain
+    made = last_materialization(instance, "checkpoint", PARTITIONS[0])
+    found = instance.fetch_observations(dg.AssetRecordsFilter(
+        asset_key=dg.AssetKey("checkpoint"), asset_partitions=[PARTITIONS[0]]), limit=10).records
+    assert all(record.timestamp < made.timestamp for record in found)
+    shown = [{name: value.value for name, value in record.asset_observation.metadata.items()}
+             for record in reversed(found)]
+    assert [each["stage"] for each in shown] == ["started", "training", "validated"]
+    for place in ("run", "log", "model_dir", "tensorboard"):  # known also if it fails later
+        assert shown[0][place] == made.metadata[place]
+    assert made.metadata["run"] == made.run_id and Path(made.metadata["log"]).is_file()
+    assert shown[1]["steps_per_second"] > 0 and shown[1]["loss"] == made.metadata["loss"]
+    for name in ("score", "mask_AP", "mask_AP50", "steps", "curves", "rims"):
+        assert shown[2][name] == made.metadata[name]
 
 
 def test_best_model_is_exported_and_scored_on_unseen_scenes(chain):
@@ -77,8 +103,12 @@ def test_the_same_again_is_reused(chain, run_assets):
     instance, crater = chain
     before = last_materialization(instance, "best_model")
     files = {p: p.stat().st_mtime_ns for p in Path(crater.storage).rglob("*.pb")}
+    trained = last_materialization(instance, "checkpoint", PARTITIONS[0])
     result = run_assets(instance, crater, "checkpoint", partition=PARTITIONS[0], checkpoint=TINY)
     assert result.success and run_assets(instance, crater, "best_model").success
+    again = last_materialization(instance, "checkpoint", PARTITIONS[0])
+    assert again.metadata["reused"] is True and again.run_id == result.run_id
+    assert again.metadata == {**trained.metadata, "reused": True}  # the run that trained it, too
     after = last_materialization(instance, "best_model")
     assert after.artifact == before.artifact and after.metadata["version"] == 1
     assert {p: p.stat().st_mtime_ns for p in Path(crater.storage).rglob("*.pb")} == files
@@ -100,10 +130,8 @@ def test_saved_model_check_passes_and_fails(chain, run_check):
     assert not found.passed and "SavedModel's" in found.description
 
 
-def test_without_an_engine_the_context_is_written(chain, run_assets, monkeypatch):
+def test_without_an_engine_the_context_is_written(chain, run_assets, no_engine):
     instance, crater = chain
-    monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere/docker.sock")
-    monkeypatch.setenv("PATH", "/nowhere")
     result = run_assets(instance, crater, "serving_image")
     assert result.success
     made = last_materialization(instance, "serving_image").metadata
@@ -146,6 +174,70 @@ def test_a_base_that_cannot_be_had_is_said_plainly(chain, docker_base, run_asset
 def test_nothing_to_choose_from_is_one_line(instance, crater, run_assets):
     assert run_assets(instance, crater, "annotated_images", "tfrecords").success
     result = run_assets(instance, crater, "best_model")
-    failure = next(event for event in result.all_events if event.is_step_failure)
-    assert failure.event_specific_data.user_failure_data.description == (
+    assert failure_of(result) == (
         "no checkpoint can be chosen: baseline: not trained; gentle_learning_rate: not trained")
+
+
+def test_a_model_worse_than_the_one_in_service_is_refused(chain, run_assets, no_engine):
+    instance, crater = chain
+    storage, name = Storage.from_url(crater.storage), BLOCKING_CHECKS["best_model"]
+    assert run_assets(instance, crater, "best_model", "serving_image").success
+    served = last_materialization(instance, "best_model")
+    assert served.metadata["in_service"] in ("none", served.artifact) and served.check_passed
+    assert in_service(instance) == served.artifact
+    # Once the check of its training has failed, the other model wins.
+    instance.report_runless_asset_event(dg.AssetCheckEvaluation(
+        asset_key=dg.AssetKey("checkpoint"), check_name=BLOCKING_CHECKS["checkpoint"],
+        passed=False, blocking=True, partition=served.metadata["partition"]))
+    # What is in service was scored on other scenes, so it is scored on these, once.
+    summary = json.loads((storage.path(served.artifact) / SUMMARY).read_text())
+    scores = summary["test"]
+    summary["test"] = {**scores, "scenes": ["another"]}
+    (storage.path(served.artifact) / SUMMARY).write_text(json.dumps(summary))
+    for _ in range(2):
+        assert run_assets(instance, crater, "best_model").success
+        stored, = storage.path("scores").iterdir()
+        made = last_materialization(instance, "best_model")
+        assert made.metadata["partition"] != served.metadata["partition"]
+        assert made.metadata["in_service"] == served.artifact and made.check_passed
+        assert made.metadata["in_service_score"] == pytest.approx(scores["mask_AP"], abs=1e-3)
+        assert made.metadata["comparison"].splitlines()[2].startswith("| mask_AP | ")
+    # A better one in service: refused in the same run, and in one of its own.
+    (stored / "metrics.json").write_text(json.dumps({**scores, "mask_AP": 0.9}))
+    result = run_assets(instance, crater, "best_model", "serving_image")
+    assert not result.success
+    made = {e.asset_key.to_user_string() for e in result.get_asset_materialization_events()}
+    assert made == {"best_model"}
+    check, = [e for e in result.get_asset_check_evaluations() if e.check_name == name]
+    assert not check.passed and "the model in service has 0.9000" in check.description
+    result = run_assets(instance, crater, "serving_image")
+    assert f"best_model failed its check: {check.description}" == failure_of(result)
+    assert in_service(instance) == served.artifact
+    # With a tolerance it may go into service.
+    assert run_assets(instance, crater, "best_model", "serving_image",
+                      best_model={"tolerance": 0.95}).success
+    new = last_materialization(instance, "best_model")
+    assert in_service(instance) == new.artifact != served.artifact
+    assert new.metadata["version"] == served.metadata["version"] + 1
+
+
+def test_a_training_that_breaks_says_why_in_one_line(instance, crater, run_assets):
+    assert run_assets(instance, crater, "annotated_images", "tfrecords").success
+    records = last_materialization(instance, "tfrecords").artifact
+    for file in Storage.from_url(crater.storage).path(records).glob("train-*"):
+        file.write_bytes(file.read_bytes()[:-5])
+    result = run_assets(instance, crater, "checkpoint", partition="baseline", checkpoint=TINY)
+    line = failure_of(result)
+    assert line.startswith("baseline: training failed: DataLossError: truncated record at ")
+    assert "\n" not in line and "[[" not in line
+    assert last_failure(instance, "checkpoint", "baseline") == line
+    # Its log is found from the asset's page all the same.
+    start, = instance.fetch_observations(dg.AssetKey("checkpoint"), limit=10).records
+    assert start.asset_observation.metadata["run"].value == result.run_id
+    assert Path(start.asset_observation.metadata["log"].value).is_file()
+
+
+def failure_of(result) -> str:
+    """The failure text of the one step that failed."""
+    failed, = [event for event in result.all_events if event.is_step_failure]
+    return failed.event_specific_data.user_failure_data.description

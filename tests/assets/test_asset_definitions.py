@@ -1,5 +1,7 @@
 """The code location loads, quickly, and holds what it should."""
 
+import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -18,11 +20,27 @@ def test_everything_loads():
     dg.Definitions.validate_loadable(defs)
     graph = defs.resolve_asset_graph()
     assert sorted(key.to_user_string() for key in graph.get_all_asset_keys()) == ASSETS
-    checks = {key.asset_key.to_user_string(): key.name for key in graph.asset_check_keys}
-    assert sorted(checks) == ASSETS
-    assert {name: checks[name] for name in BLOCKING_CHECKS} == BLOCKING_CHECKS
-    blocking = {key.name for key in graph.asset_check_keys if graph.get(key).blocking}
-    assert blocking == set(BLOCKING_CHECKS.values())
+    assert {key.asset_key.to_user_string() for key in graph.asset_check_keys} == set(ASSETS)
+    blocking = {key.asset_key.to_user_string(): key.name
+                for key in graph.asset_check_keys if graph.get(key).blocking}
+    assert blocking == BLOCKING_CHECKS
+
+
+def test_pretraining_is_there_where_a_set_starts_from_it(tmp_path):
+    (tmp_path / "sets.yaml").write_text("a: {}\nb: {task.init_checkpoint: pretrained}\n")
+    code = ("import json; from crater_assets.definitions import defs; "
+            "graph = defs.resolve_asset_graph(); print(json.dumps({key.to_user_string(): "
+            "sorted(p.to_user_string() for p in graph.get(key).parent_keys) for key in "
+            "graph.get_all_asset_keys()})); print(defs.resolve_job_def('prepare_data')"
+            ".asset_layer.selected_asset_keys)")
+    out = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "CRATER_HYPERPARAMETERS": "sets.yaml"})
+    parents, job = out.stdout.splitlines()
+    parents = json.loads(parents)
+    assert sorted(parents) == sorted([*ASSETS, "pretrained"])
+    assert parents["checkpoint"] == ["pretrained", "tfrecords"] and parents["pretrained"] == []
+    assert "pretrained" in job
 
 
 def test_chain_and_policies():

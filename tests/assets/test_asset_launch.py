@@ -10,27 +10,48 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+import yaml
 
 from crater_assets import launch
-from crater_assets.history import last_materialization
+from crater_assets.history import last_failure, last_materialization
 from crater_model.errors import CraterError
+from tests.tiny import TINY
 
 ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENT = {
-    "CRATER_DATASET": "data", "CRATER_STORAGE": "storage", "CRATER_EXPERIMENT": "demo",
+    "CRATER_DATASET": "data", "CRATER_STORAGE": "storage", "CRATER_EXPERIMENT": "tiny.yaml",
     "CRATER_HYPERPARAMETERS": "sets.yaml", "PYTHONPATH": str(ROOT),
     "DOCKER_HOST": "unix:///nowhere/docker.sock"}  # no engine
-SETS = """short: {trainer.train_steps: 2}
-shorter: {trainer.train_steps: 1}
+RATE = "trainer.optimizer_config.learning_rate.cosine.initial_learning_rate"
+SETS = f"""tiny:
+  grid:
+    {RATE}: [1e-3, 3e-3]
+    task.model.anchor.anchor_size: [3.0, 4.0]
+longer: {{trainer.train_steps: 4}}
+from_pretrained: {{task.init_checkpoint: pretrained}}
+diverging: {{{RATE}: 1e30}}
+impossible: {{task.model.anchor.num_scales: 0}}
 """
+GOOD = ["tiny-initial_learning_rate=0.001-anchor_size=3.0",
+        "tiny-initial_learning_rate=0.001-anchor_size=4.0",
+        "tiny-initial_learning_rate=0.003-anchor_size=3.0",
+        "tiny-initial_learning_rate=0.003-anchor_size=4.0", "longer", "from_pretrained"]
+BAD = ["diverging", "impossible"]
+POOL = 2  # trainings at a time
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory, make_dataset):
-    """Where `dagster dev` runs: its own dagster.yaml, data and hyperparameter sets."""
+    """Where `dagster dev` runs: its own dagster.yaml, data, experiment, hyperparameter sets."""
     folder = tmp_path_factory.mktemp("dev")
-    shutil.copy(ROOT / "dagster.yaml", folder)
+    settings = (ROOT / "dagster.yaml").read_text()
+    assert "default_limit: 1" in settings
+    (folder / "dagster.yaml").write_text(
+        settings.replace("default_limit: 1", f"default_limit: {POOL}"))
     make_dataset(folder / "data", craters=(4, 6, 0, 5, 3, 7))
+    (folder / "tiny.yaml").write_text(yaml.safe_dump(
+        {"experiment": "demo", **TINY, "task.model.min_level": 3, "task.model.max_level": 4,
+         "trainer.train_steps": 2, "trainer.steps_per_loop": 1}))
     (folder / "sets.yaml").write_text(SETS)
     return folder
 
@@ -43,25 +64,73 @@ def url(folder):
         yield url
 
 
+@pytest.fixture(scope="module")
+def backfill(url):
+    """A backfill of all eight sets after the data was made: what it ends with."""
+    data = launch.launch_job(url, "prepare_data", run_config={
+        "ops": {"pretrained": {"config": {"scenes": 4, "train_steps": 2}}}})
+    launch.wait_for_run(url, data, timeout_s=900)
+    with pytest.raises(CraterError) as error:
+        launch.wait_for_backfill(url, launch.launch_backfill(url, ["checkpoint"]), total=8,
+                                 timeout_s=3600)
+    return str(error.value)
+
+
 @pytest.mark.slow
-def test_a_backfill_of_every_hyperparameter_set(url, folder):
-    launch.wait_for_run(url, launch.launch_job(url, "prepare_data"), timeout_s=300)
-    backfill = launch.launch_backfill(url, ["checkpoint"])
-    runs = launch.wait_for_backfill(url, backfill, total=2, timeout_s=900)
-    assert [run["partition"] for run in runs] == ["short", "shorter"]
-    assert {run["status"] for run in runs} == {"SUCCESS"}
-    launch.wait_for_run(url, launch.launch_job(url, "release"), timeout_s=300)
+def test_a_backfill_of_eight_sets_of_which_two_fail(backfill, url, folder):
+    assert "\n" not in backfill
+    assert "checkpoint[diverging] failure: checkpoint: " in backfill and "the loss is" in backfill
+    assert "lower the learning rate" in backfill
+    assert "checkpoint[impossible] failure: checkpoint: " in backfill
     with instance_of(folder) as instance:
-        trained = sorted((r.start_time, r.end_time) for r in instance.get_run_records()
-                         if r.dagster_run.tags.get("dagster/partition"))
-        assert len(trained) == 2 and trained[0][1] <= trained[1][0]  # one at a time in the pool
-        for name, steps in (("short", 2), ("shorter", 1)):
+        runs = [record for record in instance.get_run_records()
+                if record.dagster_run.tags.get("dagster/partition")]
+        assert len(runs) == 8
+        for run in runs:  # no more at a time than the pool holds
+            beside = [r for r in runs if r.start_time <= run.start_time < r.end_time]
+            assert len(beside) <= POOL
+        for name in GOOD:
             made = last_materialization(instance, "checkpoint", name)
-            assert made.metadata["steps"] == steps and made.check_passed is True
-        ranking = last_materialization(instance, "best_model").metadata["ranking"]
-        assert sorted(entry["partition"] for entry in ranking) == ["short", "shorter"]
-        assert all(entry["score"] is not None for entry in ranking)
+            assert made.check_passed is True and made.metadata["reused"] is False
+            assert made.metadata["steps"] == (4 if name == "longer" else 2)
+        start = last_materialization(instance, "pretrained").artifact
+        assert made.metadata["pretrained"] == start  # of from_pretrained, the last
+        for name in BAD:
+            assert last_materialization(instance, "checkpoint", name) is None
+            assert last_failure(instance, "checkpoint", name) in backfill
+
+
+@pytest.mark.slow
+def test_the_best_of_those_that_trained_is_released(backfill, url, folder):
+    launch.wait_for_run(url, launch.launch_job(url, "release"), timeout_s=900)
+    with instance_of(folder) as instance:
+        scores = {name: last_materialization(instance, "checkpoint", name).metadata["score"]
+                  for name in GOOD}
+        best = last_materialization(instance, "best_model").metadata
+        assert best["partition"] == min(scores, key=lambda name: (-scores[name], name))
+        assert {entry["partition"]: entry["score"] for entry in best["ranking"]} == {
+            **scores, **dict.fromkeys(BAD)}
+        for name in BAD:
+            assert f"- {name}: failed: {last_failure(instance, 'checkpoint', name)}" in (
+                best["left_out"])
+        assert best["leaderboard_picture"].startswith("![mask_AP of the hyperparameter sets](data:")
     assert (folder / "storage" / "tfrecords").is_dir()
+
+
+@pytest.mark.slow
+def test_a_second_backfill_trains_only_what_is_missing(backfill, url, folder):
+    written = {path: path.stat().st_mtime_ns for path in folder.glob("storage/checkpoints/*/*/*")
+               if "diverging" not in str(path)}
+    again = [*GOOD[-2:], "diverging"]
+    with pytest.raises(CraterError, match=r"checkpoint\[diverging\] failure") as error:
+        launch.wait_for_backfill(url, launch.launch_backfill(url, ["checkpoint"], again), total=3,
+                                 timeout_s=1800)
+    assert str(error.value).count(" failure: ") == 1
+    with instance_of(folder) as instance:
+        for name in GOOD[-2:]:
+            made = last_materialization(instance, "checkpoint", name)
+            assert made.metadata["reused"] is True and made.metadata["run"] != made.run_id
+    assert {path: path.stat().st_mtime_ns for path in written} == written
 
 
 @pytest.mark.slow
@@ -80,16 +149,16 @@ def test_a_job_that_fails_names_the_check(url, folder):
 
 
 @pytest.mark.slow
-def test_a_backfill_from_the_command_line(url, folder):
+def test_a_backfill_from_the_command_line(backfill, url, folder):
     subprocess.run(
         [sys.executable, "-m", "dagster", "job", "backfill", "-w", str(ROOT / "workspace.yaml"),
-         "-j", "train", "--partitions", "shorter", "--noprompt"], cwd=folder, check=True,
+         "-j", "train", "--partitions", "longer", "--noprompt"], cwd=folder, check=True,
         env={**os.environ, **ENVIRONMENT, "DAGSTER_HOME": str(folder)})
     with instance_of(folder) as instance:
         run, = instance.get_runs(dg.RunsFilter(job_name="train"))
-        assert run.tags["dagster/partition"] == "shorter"
+        assert run.tags["dagster/partition"] == "longer"
         launch.wait_for_run(url, run.run_id, "train", timeout_s=300)
-        assert last_materialization(instance, "checkpoint", "shorter").run_id == run.run_id
+        assert last_materialization(instance, "checkpoint", "longer").run_id == run.run_id
 
 
 @pytest.mark.slow

@@ -6,22 +6,34 @@ import dagster as dg
 import numpy as np
 import pytest
 
-from crater_assets.assets.best_model import leaderboard
 from crater_assets.checks import detection_differences, training_problems
-from crater_assets.history import last_materialization
+from crater_assets.display import INLINE_BYTES, leaderboard_picture
+from crater_assets.history import last_failure, last_materialization
+from crater_assets.leaderboard import Entry, leaderboard, rows, varied
 from crater_model.detections import Detections
 
 CHECK = "loss_finite_and_metric_present"
 
 
-def train(instance, name, value, metric="mask_AP", records="tfrecords/now", **metrics):
+def train(instance, name, value, metric="mask_AP", records="tfrecords/now", settings=None,
+          **metrics):
     """Reports a materialization of one partition, as training gives it."""
     result = {"metric": {"name": metric, "value": value, "objective": "max"},
               "metrics": {metric: value, **metrics}, "loss": 1.0, "steps": 2, "seconds": 3.0}
     instance.report_runless_asset_event(dg.AssetMaterialization(
         "checkpoint", partition=name, metadata={
             "artifact": f"checkpoints/{name}", "records": records, "loss": 1.0,
-            "result": dg.MetadataValue.json(result)}))
+            "hyperparameters": settings or {}, "result": dg.MetadataValue.json(result)}))
+
+
+def fail(instance, name, error):
+    """Runs an asset `checkpoint` of its own whose partition raises `error`."""
+    @dg.asset(partitions_def=dg.StaticPartitionsDefinition(["a", "b"]))
+    def checkpoint():
+        raise error
+
+    assert not dg.materialize([checkpoint], instance=instance, partition_key=name,
+                              raise_on_error=False).success
 
 
 def check(instance, name, passed, description=""):
@@ -85,6 +97,60 @@ def test_a_failed_check_counts_for_its_own_materialization_only(instance):
     train(instance, "a", 0.8)
     assert board(instance, ["a", "b"])[0] == ("a", 0.8, "")
     assert last_materialization(instance, "checkpoint", "a").check_passed is None
+
+
+def test_a_failed_training_takes_no_part_and_says_why(instance):
+    fail(instance, "a", dg.Failure("a: the loss is nan at step 2;\n lower the learning rate"))
+    fail(instance, "b", ValueError("num_scales"))
+    assert board(instance, ["a", "b"]) == [
+        ("a", None, "failed: a: the loss is nan at step 2; lower the learning rate"),
+        ("b", None, "failed: ValueError: num_scales")]
+    # Trained since: the failure is past. Failed again since: the older model does not stand in.
+    time.sleep(0.01)
+    train(instance, "a", 0.4)
+    train(instance, "b", 0.9)
+    assert board(instance, ["a", "b"]) == [("b", 0.9, ""), ("a", 0.4, "")]
+    fail(instance, "b", ValueError("again"))
+    assert board(instance, ["a", "b"]) == [
+        ("a", 0.4, ""), ("b", None, "failed: ValueError: again")]
+
+
+def test_a_run_that_failed_elsewhere_says_nothing_of_the_checkpoint(instance):
+    @dg.asset(partitions_def=dg.StaticPartitionsDefinition(["a"]))
+    def other():
+        raise ValueError
+
+    dg.materialize([other], instance=instance, partition_key="a", raise_on_error=False)
+    assert last_failure(instance, "checkpoint", "a") == ""
+    assert board(instance, ["a"]) == [("a", None, "not trained")]
+
+
+def test_other_settings_take_no_part(instance):
+    train(instance, "a", 0.9, settings={"trainer.train_steps": 2})
+    train(instance, "b", 0.5)
+    now = {"a": {"trainer.train_steps": 3}, "b": {}}
+    found = leaderboard(instance, ["a", "b"], "tfrecords/now", "mask_AP", "max", now)
+    assert [(e.partition, e.score, e.note) for e in found] == [
+        ("b", 0.5, ""), ("a", None, "trained with other settings")]
+    assert [row["rank"] for row in rows(found, "mask_AP")] == [1, None]
+
+
+def test_settings_that_vary():
+    assert varied({"a": {"x": 1, "y": 2}, "b": {"x": 1, "y": 3}, "c": {"x": 1, "y": 3, "z": 0}}) == {
+        "y": {"a": 2, "b": 3, "c": 3}, "z": {"c": 0}}
+    assert varied({"a": {}, "b": {}}) == {}
+
+
+@pytest.mark.parametrize("count", [1, 8, 300])
+def test_the_picture_fits_into_the_event_log(count):
+    settings = {f"set_{i}": {"trainer.rate": 10.0 ** -(i % 5), "task.kind": f"kind {i % 3}",
+                             f"task.only_{i % 7}": [i]} for i in range(count)}
+    entries = [Entry(name, None if i % 4 == 3 else 0.5 / (i + 1), "failed: why", None)
+               for i, name in enumerate(settings)]
+    png = leaderboard_picture(entries, varied(settings), "mask_AP")
+    assert png.startswith(b"\x89PNG") and len(png) <= INLINE_BYTES
+    none = [Entry(name, None, "not trained", None) for name in settings]
+    assert leaderboard_picture(none, varied(settings), "mask_AP", "min").startswith(b"\x89PNG")
 
 
 def test_training_problems():

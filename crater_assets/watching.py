@@ -1,0 +1,95 @@
+"""Training as it goes on, seen from its asset's page: observations beside the materialization."""
+
+from __future__ import annotations
+
+import math
+import shlex
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from crater_assets.display import curves, numbers, picture
+from crater_model.progress import format_seconds
+
+TRAIN_EVERY_S = 20.0
+RIMS = "rims.png"  # training draws it into the model directory after each validation
+LOG = "train.log"
+_RATES = ("learning_rate", "steps_per_second", "images_per_second", "seconds_left", "seconds")
+
+
+class Watch:
+    """Turns the rows that training writes into observations of its asset.
+
+    Call `start` before training and hand the object to it as `on_row`. Every validation becomes
+    an observation, with the curves so far and the rims found; of the steps in between, one at most
+    every `every_s` seconds. Names are those of the final materialization.
+    """
+
+    def __init__(self, context, asset: str, partition: str | None, model_dir: Path, metric: str,
+                 every_s: float = TRAIN_EVERY_S):
+        self._context, self._asset, self._partition = context, asset, partition
+        self._dir, self._metric, self._every_s = model_dir, metric, every_s
+        self._seen = -math.inf
+
+    def start(self) -> None:
+        """Says where this training can be looked at, so that a failed one can be too."""
+        self._observe({"stage": "started", **places(self._context.run_id, self._dir)},
+                      f"training in {self._dir}; its log is {LOG} there")
+
+    def __call__(self, row: Mapping[str, Any]) -> None:
+        """Takes one row of metrics.jsonl."""
+        if row["kind"] == "validation":
+            self._validated(row)
+        elif time.monotonic() - self._seen >= self._every_s:
+            self._seen = time.monotonic()
+            rate, left = row.get("steps_per_second"), row.get("seconds_left")
+            words = [f"step {row['step']}: loss {row['total_loss']:.4g}",
+                     f"{rate:.3g} steps/s" if rate else "",
+                     f"{format_seconds(left)} left" if left is not None else ""]
+            self._observe({"stage": "training",
+                           **numbers({"steps": row["step"], "loss": row["total_loss"],
+                                      **{name: row.get(name) for name in _RATES}})},
+                          ", ".join(filter(None, words)))
+
+    def _validated(self, row: Mapping[str, Any]) -> None:
+        from crater_model.training import read_history
+
+        score = row.get(self._metric)
+        metadata = {"stage": "validated",
+                    **numbers({"steps": row["step"], "score": score,
+                               "seconds": row.get("seconds")}), **scores(row)}
+        history = read_history(self._dir)
+        metadata |= pictures(self._dir, history if row in history else [*history, row],
+                             self._metric)
+        self._observe(metadata, f"step {row['step']}: validation {self._metric} "
+                      + ("none" if score is None else f"{score:.4f}"))
+
+    def _observe(self, metadata: dict[str, Any], line: str) -> None:
+        self._context.log_event(dg.AssetObservation(
+            self._asset, partition=self._partition, metadata=metadata))
+        self._context.log.info(f"{self._partition or self._asset}: {line}")
+
+
+def places(run_id: str, model_dir: Path) -> dict[str, Any]:
+    """Metadata: where a training's files, log and run are."""
+    return {"run": dg.MetadataValue.dagster_run(run_id),
+            "model_dir": dg.MetadataValue.path(str(model_dir)),
+            "log": dg.MetadataValue.path(str(model_dir / LOG)),
+            "tensorboard": f"tensorboard --logdir {shlex.quote(str(model_dir))}"}
+
+
+def scores(values: Mapping[str, Any]) -> dict[str, float]:
+    """Metadata: the average precisions among the scores of a validation."""
+    return numbers({name: value for name, value in values.items() if "AP" in name})
+
+
+def pictures(model_dir: Path, history: list[dict[str, Any]], metric: str) -> dict[str, Any]:
+    """Metadata: the curves so far, and predicted and true rims on validation images."""
+    drawn, rims = curves(history, metric), model_dir / RIMS
+    metadata = {"curves": picture(drawn, "loss and metric over the steps")} if drawn else {}
+    if rims.is_file():
+        metadata["rims"] = picture(rims.read_bytes(), "predicted and true rims")
+    return metadata
