@@ -37,7 +37,7 @@ def pretrained(context: dg.AssetExecutionContext, crater: Crater,
         from crater_model.detector.experiment import chip_size, load_experiment
 
         # The experiment may say for all sets that they start from here; this one cannot.
-        overrides = {INIT_CHECKPOINT: None} if wants_pretrained(crater.experiment, {}) else {}
+        overrides = {INIT_CHECKPOINT: ""} if wants_pretrained(crater.experiment, {}) else {}
         experiment = load_experiment(crater.experiment, overrides)
         storage, size = crater.open_storage(), chip_size(experiment)
         records = _records(storage, size, config)
