@@ -106,8 +106,8 @@ def _ranking(axis, shown, metric: str, objective: str, more: int) -> None:
         if entry.score is None:
             axis.plot(0, place, "x", color="red", clip_on=False)
             why = re.sub(r"/\S*/", "", entry.note)  # of paths their ends: there is little room
-            axis.annotate(_short(why, 84), (0, place), (6, 0), va="center", color="red",
-                          textcoords="offset points", fontsize=7)
+            axis.annotate(_plain(why if len(why) <= 90 else f"{why[:87]}..."), (0, place), (6, 0),
+                          va="center", color="red", textcoords="offset points", fontsize=7)
         else:
             axis.annotate(f"{entry.score:.4g}", (entry.score, place), (3, 0), va="center",
                           textcoords="offset points", fontsize=8)
@@ -152,8 +152,11 @@ def _is_number(text: str) -> bool:
 def _short(text: str, most: int) -> str:
     """The text, its middle left out where it is longer: its two ends tell most."""
     half = (most - 3) // 2
-    # A dollar sign would begin a formula.
-    return (text if len(text) <= most else f"{text[:half]}...{text[-half:]}").replace("$", r"\$")
+    return _plain(text if len(text) <= most else f"{text[:half]}...{text[-half:]}")
+
+
+def _plain(text: str) -> str:
+    return text.replace("$", r"\$")  # which would begin a formula
 
 
 def _png(figure) -> bytes:

@@ -104,18 +104,19 @@ def last_failure(instance: dg.DagsterInstance, asset: str, partition: str,
 
 
 def _failed_step(instance: dg.DagsterInstance, run_id: str, step: str) -> str:
-    """What a step of a failed run failed of; empty where it did not begin or succeeded."""
-    begun, words = False, ""
-    kinds = {dg.DagsterEventType.STEP_START, dg.DagsterEventType.STEP_SUCCESS,
+    """What a step of a failed run failed of; empty where it succeeded or was never its turn."""
+    planned, elsewhere, words = False, False, ""
+    kinds = {dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED, dg.DagsterEventType.STEP_SUCCESS,
              dg.DagsterEventType.STEP_FAILURE, dg.DagsterEventType.RUN_FAILURE}
     for entry in instance.all_logs(run_id, of_type=kinds):
         event = entry.dagster_event
-        if event.is_run_failure and begun:  # its process is gone without a word of its own
-            words = words or event.message or "the run ended without a word"
+        if event.event_type == dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED:
+            planned |= event.asset_key == dg.AssetKey(step)
+        elif event.is_run_failure:
+            if planned and not elsewhere and not words:  # its process is gone or never came
+                words = f"its run {run_id} failed: {event.message}"
         elif event.step_key != step:
-            continue
-        elif event.event_type == dg.DagsterEventType.STEP_START:
-            begun = True
+            elsewhere |= event.is_step_failure
         elif event.event_type == dg.DagsterEventType.STEP_SUCCESS:
             return ""
         else:

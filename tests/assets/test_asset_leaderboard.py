@@ -125,6 +125,20 @@ def test_a_run_that_failed_elsewhere_says_nothing_of_the_checkpoint(instance):
     assert board(instance, ["a"]) == [("a", None, "not trained")]
 
 
+def test_a_run_that_crashed_is_named(instance):
+    @dg.asset(partitions_def=dg.StaticPartitionsDefinition(["a"]))
+    def checkpoint():
+        return 1
+
+    # Its process never came, or was killed: nothing but the daemon's word says so.
+    run = instance.create_run_for_job(
+        dg.Definitions([checkpoint]).resolve_implicit_global_asset_job_def(),
+        tags={"dagster/partition": "a"})
+    instance.report_run_failed(run, message="the worker is gone")
+    assert board(instance, ["a"]) == [
+        ("a", None, f"failed: its run {run.run_id} failed: the worker is gone")]
+
+
 def test_other_settings_take_no_part(instance):
     train(instance, "a", 0.9, settings={"trainer.train_steps": 2})
     train(instance, "b", 0.5)
