@@ -69,7 +69,7 @@ def _words(error: Exception) -> str:
     """What an error says, without where in TensorFlow's graph; all of it stays in the run's log."""
     lines = [re.sub(r"\[\[.*", "", line).strip() for line in str(error).splitlines()]
     told = [line for line in lines if line and not line.startswith(
-        ("File ", "Graph execution error", "Detected at node"))]
+        ("File ", "Graph execution error", "Detected at node", "<stack traces"))]
     return " ".join(" ".join(told or lines).split())[:400]
 
 
