@@ -150,7 +150,8 @@ def test_other_settings_take_no_part(instance):
 
 
 def test_settings_that_vary():
-    assert varied({"a": {"x": 1, "y": 2}, "b": {"x": 1, "y": 3}, "c": {"x": 1, "y": 3, "z": 0}}) == {
+    sets = {"a": {"x": 1, "y": 2}, "b": {"x": 1, "y": 3}, "c": {"x": 1, "y": 3, "z": 0}}
+    assert varied(sets) == {
         "y": {"a": 2, "b": 3, "c": 3}, "z": {"c": 0}}
     assert varied({"a": {}, "b": {}}) == {}
 

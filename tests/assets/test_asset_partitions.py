@@ -36,7 +36,8 @@ def write(tmp_path, text):
 
 
 def test_sets_in_the_files_order(tmp_path):
-    path = write(tmp_path, "z: {}\na:\n  trainer.train_steps: 7\n  task: {losses: {l2_weight_decay: 0.5}}\n")
+    path = write(tmp_path, "z: {}\na:\n  trainer.train_steps: 7\n"
+                           "  task: {losses: {l2_weight_decay: 0.5}}\n")
     assert load_hyperparameters(path) == {
         "z": {}, "a": {"trainer.train_steps": 7, "task.losses.l2_weight_decay": 0.5}}
     assert list(load_hyperparameters(path)) == ["z", "a"]
