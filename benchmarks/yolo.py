@@ -1,0 +1,196 @@
+"""What a Mask R-CNN of this project learns in a few minutes, beside YOLO11n-seg.
+
+    python benchmarks/yolo.py terrain --yolo-python PYTHON --out DIR [--minutes 4] [--quick]
+    CRATER_REAL_DATA=DATA python benchmarks/yolo.py mosaics --yolo-python PYTHON --out DIR
+        [--minutes 10] [--train-scenes 2] [--quick]
+
+Prints one JSON object. PYTHON (or CRATER_YOLO_PYTHON) is the Python of an environment of its own
+with Ultralytics, which this project neither needs nor imports:
+`python -m venv yolo && yolo/bin/pip install ultralytics` (licence: AGPL-3.0).
+
+All sides train from scratch on the same images of 256 px and the same cores for the same
+minutes of wall clock: `seconds` are those of the whole process, with imports, tracing and ours'
+validation. How many of our steps fit is measured first (`pace`). YOLO keeps its own defaults, sees
+one validation image only, and may use all cores, where it would leave one out; it is trained with
+`overlap_mask` and without it (`yolo`, `yolo_apart`), and the better one is compared. The sides
+are asked about the same tiles of the same held-out scenes, YOLO for every mask from a confidence
+of 0.001 on at the tile's full resolution. From there on one path scores both (`yolo_score.py`).
+
+- `terrain`: 500 rendered scenes as `crater synthesize` makes them: 390 train, 100 are scored;
+- `mosaics`: `DATA/moon_nac_train`, 12 mosaics of 800 x 800 px full of small craters, cut into chips
+  of 128 px and scaled up twice; 8 train, 2 are scored, whole, in their own px. `fine_tuned` has as
+  many minutes as the others but begins with weights from rendered terrain that resembles them
+  (`pretraining`, as many minutes again, once and for all). `--train-scenes` leaves fewer to train on.
+
+`_10px` counts the craters of 10 px or more as COCO's ranges of area do. What is finished is kept
+in DIR and not repeated.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import json
+import os
+import subprocess
+import time
+from pathlib import Path
+
+from common import ROOT, in_child, kept, machine, main_child, print_json, ratio, say
+from yolo_sides import TASKS
+
+PEER = Path(__file__).with_name("yolo_peer.py")
+# What changes the preset `demo`; docs/training-log.md says why.
+TERRAIN = {}
+MOSAICS = {}
+FINE_TUNING = {**MOSAICS}
+# Chips of rendered terrain as full of small craters as those of the mosaics.
+LIKE_MOSAICS = {"scenes": 60, "count": 110}
+PACE_STEPS = 100
+SCORES = ("mask_AP", "mask_AP50", "mask_AP_10px", "mask_AP50_10px")
+
+
+class Bench:
+    """One experiment: its folder, its minutes, and the environment of the peer."""
+
+    def __init__(self, out: Path, python: str, minutes: float):
+        self.out, self.python, self.seconds = out, python, 60.0 * minutes
+
+    def child(self, name: str, task: str, **arguments) -> dict:
+        """The kept or new result of a task of ours; `seconds` is its whole process's time."""
+        return self._kept(name, functools.partial(in_child, __file__, task), arguments)
+
+    def peer(self, name: str, *arguments) -> dict:
+        """The same for a task of the peer."""
+        return self._kept(name, self._ask_peer, {"arguments": [str(a) for a in arguments]})
+
+    def _kept(self, name: str, make, arguments: dict) -> dict:
+        def timed(**arguments) -> dict:
+            say(f"{name} ...")
+            started = time.perf_counter()
+            result = make(**arguments)
+            if "failed" in result:
+                raise SystemExit(f"{name}: {result['failed']}")
+            return {"seconds": round(time.perf_counter() - started, 1), **result}
+
+        return kept(self.out / f"{name}.json", timed, **arguments)
+
+    def _ask_peer(self, arguments: list[str]) -> dict:
+        environment = {**os.environ, "YOLO_OFFLINE": "true", "YOLO_AUTOINSTALL": "false",
+                       "YOLO_CONFIG_DIR": str(self.out), "CUDA_VISIBLE_DEVICES": "-1"}
+        done = subprocess.run([self.python, str(PEER), *arguments], env=environment,
+                              capture_output=True, text=True)
+        if done.returncode:
+            return {"failed": (done.stderr.strip().splitlines() or ["no message"])[-1]}
+        return json.loads(done.stdout.strip().splitlines()[-1])
+
+    def steps(self, name: str, data: Path, settings: dict) -> int:
+        """How many steps fit into the time, start and end included."""
+        pace = self.child(f"{name}-pace", "train", folder=str(data), settings=settings,
+                          model=str(self.out / f"{name}-pace"), steps=PACE_STEPS, start=None)
+        step = pace["seconds_per_step"]
+        left = self.seconds - (pace["seconds"] - PACE_STEPS * step)
+        return max(PACE_STEPS, int(0.99 * left / step))
+
+    def ours(self, name: str, data: Path, settings: dict, start: Path | None = None,
+             steps: int | None = None, scored: bool = True) -> dict:
+        """One training of ours and its scores."""
+        model = self.out / name
+        result = self.child(f"{name}-training", "train", folder=str(data), model=str(model),
+                            settings=settings, steps=steps or self.steps(name, data, settings),
+                            start=str(start) if start else None)
+        scores = self.child(f"{name}-scores", "score", folder=str(data), side="ours",
+                            found=str(model)) if scored else {}
+        return _side(result, scores, "steps", "seconds_per_step")
+
+    def yolo(self, name: str, data: Path, overlap: bool) -> dict:
+        """One training of the peer and its scores."""
+        folder = (self.out / name).resolve()
+        result = self.peer(f"{name}-training", "train", data / "yolo" / "data.yaml", folder,
+                           self.seconds, str(overlap).lower())
+        self.peer(f"{name}-masks", "predict", result["weights"], data / "yolo" / "images" / "test",
+                  folder / "found")
+        scores = self.child(f"{name}-scores", "score", folder=str(data), side="yolo",
+                            found=str(folder / "found"))
+        return _side(result, scores, "epochs", "batch", "optimizer", "packages")
+
+
+def _side(result: dict, scores: dict, *names: str) -> dict:
+    found = {name: result[name] for name in ("seconds", *names)}
+    found.update({name: scores[name] for name in (*SCORES, "detections") if name in scores})
+    say(f"  {found}")
+    return found
+
+
+def compared(sides: dict[str, dict]) -> dict:
+    """The better of YOLO's sides, and how many times its scores ours are."""
+    better = max((name for name in sides if name.startswith("yolo")),
+                 key=lambda name: sides[name]["mask_AP"])
+    ours = [name for name in sides if "mask_AP" in sides[name] and not name.startswith("yolo")]
+    return {"better_yolo": better, "times_yolo": {
+        name: {score: ratio(sides[name][score], sides[better][score]) for score in SCORES}
+        for name in ours}}
+
+
+def terrain(bench: Bench, scenes: int, steps: int | None) -> dict:
+    data = bench.out / "data"
+    counts = bench.child("data", "prepare", folder=str(data), mosaics=None, scenes=scenes,
+                         train_scenes=None)
+    sides = {"ours": bench.ours("ours", data, TERRAIN, steps=steps),
+             "yolo": bench.yolo("yolo", data, True),
+             "yolo_apart": bench.yolo("yolo_apart", data, False)}
+    return {"data": counts, **sides, **compared(sides)}
+
+
+def mosaics(bench: Bench, source: str, train_scenes: int | None, steps: int | None,
+            terrain_scenes: int) -> dict:
+    data, like = bench.out / "data", bench.out / "like"
+    counts = bench.child("data", "prepare", folder=str(data), mosaics=source, scenes=0,
+                         train_scenes=train_scenes)
+    bench.child("like", "prepare_like", folder=str(like), scenes=terrain_scenes,
+                count=LIKE_MOSAICS["count"])
+    steps = steps or bench.steps("ours", data, MOSAICS)
+    sides = {
+        "ours": bench.ours("ours", data, MOSAICS, steps=steps),
+        "pretraining": bench.ours("pretraining", like, MOSAICS, steps=steps, scored=False),
+        "fine_tuned": bench.ours("fine_tuned", data, FINE_TUNING, bench.out / "pretraining", steps),
+        "yolo": bench.yolo("yolo", data, True), "yolo_apart": bench.yolo("yolo_apart", data, False)}
+    return {"data": counts, **sides, **compared(sides)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("experiment", nargs="?", choices=("terrain", "mosaics"))
+    parser.add_argument("--yolo-python", default=os.environ.get("CRATER_YOLO_PYTHON"),
+                        metavar="PYTHON")
+    parser.add_argument("--out", type=Path, help="keeps what is finished")
+    parser.add_argument("--minutes", type=float, help="a side")
+    parser.add_argument("--steps", type=int, help="of ours, instead of measuring how many fit")
+    parser.add_argument("--train-scenes", type=int, help="mosaics to train on; all of them")
+    parser.add_argument("--quick", action="store_true", help="few scenes, one minute a side")
+    parser.add_argument("--child", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.child:
+        main_child(options.child, TASKS)
+        return
+    if not (options.experiment and options.out and options.yolo_python):
+        parser.error("terrain or mosaics, --yolo-python and --out are needed")
+    is_terrain = options.experiment == "terrain"
+    minutes = options.minutes or (1 if options.quick else 4 if is_terrain else 10)
+    bench = Bench(options.out.resolve(), options.yolo_python, minutes)
+    found = {"machine": machine(), "experiment": options.experiment, "minutes": minutes}
+    if is_terrain:
+        found.update(terrain(bench, 50 if options.quick else 500, options.steps))
+    else:
+        if not os.environ.get("CRATER_REAL_DATA"):
+            parser.error("CRATER_REAL_DATA names the folder that holds moon_nac_train")
+        source = str(Path(os.environ["CRATER_REAL_DATA"], "moon_nac_train").resolve())
+        train_scenes = options.train_scenes or (1 if options.quick else None)
+        found.update(mosaics(bench, source, train_scenes, options.steps,
+                             6 if options.quick else LIKE_MOSAICS["scenes"]))
+    print_json(found)
+
+
+if __name__ == "__main__":
+    main()
