@@ -43,10 +43,11 @@ PEER = Path(__file__).with_name("yolo_peer.py")
 # What changes the preset `demo`; docs/training-log.md says why.
 TERRAIN = {}
 MOSAICS = {}
-FINE_TUNING = {**MOSAICS}
-# Chips of rendered terrain as full of small craters as those of the mosaics.
-LIKE_MOSAICS = {"scenes": 60, "count": 110}
+FINE_TUNING, PRETRAINING = {**MOSAICS}, {**MOSAICS}
+# Rendered terrain as full of small craters as the mosaics' chips.
+LIKE_MOSAICS = {"scenes": 400, "count": 60}
 PACE_STEPS = 100
+SIDES = ("ours", "fine_tuned", "yolo", "yolo_apart")
 SCORES = ("mask_AP", "mask_AP50", "mask_AP_10px", "mask_AP50_10px")
 
 
@@ -124,6 +125,8 @@ def _side(result: dict, scores: dict, *names: str) -> dict:
 
 def compared(sides: dict[str, dict]) -> dict:
     """The better of YOLO's sides, and how many times its scores ours are."""
+    if not any(name.startswith("yolo") for name in sides):
+        return {}
     better = max((name for name in sides if name.startswith("yolo")),
                  key=lambda name: sides[name]["mask_AP"])
     ours = [name for name in sides if "mask_AP" in sides[name] and not name.startswith("yolo")]
@@ -132,30 +135,43 @@ def compared(sides: dict[str, dict]) -> dict:
         for name in ours}}
 
 
-def terrain(bench: Bench, scenes: int, steps: int | None) -> dict:
+def terrain(bench: Bench, wanted: list[str], scenes: int, steps: int | None) -> dict:
+    """Rendered terrain: ours and YOLO's, from scratch."""
     data = bench.out / "data"
     counts = bench.child("data", "prepare", folder=str(data), mosaics=None, scenes=scenes,
                          train_scenes=None)
-    sides = {"ours": bench.ours("ours", data, TERRAIN, steps=steps),
-             "yolo": bench.yolo("yolo", data, True),
-             "yolo_apart": bench.yolo("yolo_apart", data, False)}
-    return {"data": counts, **sides, **compared(sides)}
+    sides = {}
+    if "ours" in wanted:
+        sides["ours"] = bench.ours("ours", data, TERRAIN, steps=steps)
+    return {"data": counts, **with_yolo(bench, wanted, data, sides)}
 
 
-def mosaics(bench: Bench, source: str, train_scenes: int | None, steps: int | None,
-            terrain_scenes: int) -> dict:
+def mosaics(bench: Bench, wanted: list[str], source: str, train_scenes: int | None,
+            start: Path | None, terrain_scenes: int, steps: int | None) -> dict:
+    """Real mosaics: ours from scratch and fine-tuned, and YOLO's from scratch."""
     data, like = bench.out / "data", bench.out / "like"
     counts = bench.child("data", "prepare", folder=str(data), mosaics=source, scenes=0,
                          train_scenes=train_scenes)
-    bench.child("like", "prepare_like", folder=str(like), scenes=terrain_scenes,
-                count=LIKE_MOSAICS["count"])
-    steps = steps or bench.steps("ours", data, MOSAICS)
-    sides = {
-        "ours": bench.ours("ours", data, MOSAICS, steps=steps),
-        "pretraining": bench.ours("pretraining", like, MOSAICS, steps=steps, scored=False),
-        "fine_tuned": bench.ours("fine_tuned", data, FINE_TUNING, bench.out / "pretraining", steps),
-        "yolo": bench.yolo("yolo", data, True), "yolo_apart": bench.yolo("yolo_apart", data, False)}
-    return {"data": counts, **sides, **compared(sides)}
+    steps, sides = steps or bench.steps("ours", data, MOSAICS), {}
+    if "ours" in wanted:
+        sides["ours"] = bench.ours("ours", data, MOSAICS, steps=steps)
+    if "fine_tuned" in wanted and start is None:
+        start = bench.out / "pretraining"
+        bench.child("like", "prepare_like", folder=str(like), scenes=terrain_scenes,
+                    count=LIKE_MOSAICS["count"])
+        sides["pretraining"] = bench.ours("pretraining", like, PRETRAINING, steps=steps,
+                                          scored=False)
+    if "fine_tuned" in wanted:
+        sides["fine_tuned"] = bench.ours("fine_tuned", data, FINE_TUNING, start, steps)
+    return {"data": counts, **with_yolo(bench, wanted, data, sides)}
+
+
+def with_yolo(bench: Bench, wanted: list[str], data: Path, sides: dict[str, dict]) -> dict:
+    """The sides with YOLO's, and the comparison."""
+    for name, overlap in (("yolo", True), ("yolo_apart", False)):
+        if name in wanted:
+            sides[name] = bench.yolo(name, data, overlap)
+    return {**sides, **compared(sides)}
 
 
 def main() -> None:
@@ -168,6 +184,9 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, help="a side")
     parser.add_argument("--steps", type=int, help="of ours, instead of measuring how many fit")
     parser.add_argument("--train-scenes", type=int, help="mosaics to train on; all of them")
+    parser.add_argument("--sides", default=",".join(SIDES), help="some of them, with commas")
+    parser.add_argument("--start", type=Path, metavar="MODEL_DIR",
+                        help="a finished pretraining, instead of one more")
     parser.add_argument("--quick", action="store_true", help="few scenes, one minute a side")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -177,18 +196,22 @@ def main() -> None:
     if not (options.experiment and options.out and options.yolo_python):
         parser.error("terrain or mosaics, --yolo-python and --out are needed")
     is_terrain = options.experiment == "terrain"
+    wanted = options.sides.split(",")
+    if unknown := set(wanted) - set(SIDES):
+        parser.error(f"--sides: there is no {', '.join(sorted(unknown))}; expected some of "
+                     f"{', '.join(SIDES)}")
     minutes = options.minutes or (1 if options.quick else 4 if is_terrain else 10)
     bench = Bench(options.out.resolve(), options.yolo_python, minutes)
     found = {"machine": machine(), "experiment": options.experiment, "minutes": minutes}
     if is_terrain:
-        found.update(terrain(bench, 50 if options.quick else 500, options.steps))
+        found.update(terrain(bench, wanted, 50 if options.quick else 500, options.steps))
     else:
         if not os.environ.get("CRATER_REAL_DATA"):
             parser.error("CRATER_REAL_DATA names the folder that holds moon_nac_train")
         source = str(Path(os.environ["CRATER_REAL_DATA"], "moon_nac_train").resolve())
         train_scenes = options.train_scenes or (1 if options.quick else None)
-        found.update(mosaics(bench, source, train_scenes, options.steps,
-                             6 if options.quick else LIKE_MOSAICS["scenes"]))
+        found.update(mosaics(bench, wanted, source, train_scenes, options.start,
+                             20 if options.quick else LIKE_MOSAICS["scenes"], options.steps))
     print_json(found)
 
 

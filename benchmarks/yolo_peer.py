@@ -20,7 +20,7 @@ SIDE = 256
 # Model and settings are Ultralytics' defaults but for what is named here and in the calls.
 MODEL = "yolo11n-seg.yaml"
 # What ends a run after its last batch: one validation image and the weights.
-CLOSING_SECONDS = 4.0
+CLOSING_SECONDS = 5.0
 
 
 def train(data: str, folder: str, seconds: str, overlap_mask: str) -> dict:

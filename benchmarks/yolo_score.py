@@ -7,6 +7,8 @@ and detections become run-length masks at the scene's resolution in one way.
 
 from __future__ import annotations
 
+import contextlib
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -91,7 +93,6 @@ def coco_scores(images: Sequence[tuple]) -> dict[str, float]:
     what finds nothing and is smaller itself does not count.
     """
     from pycocotools.coco import COCO
-    from pycocotools.cocoeval import COCOeval
 
     labels, results = COCO(), []
     labels.dataset = {"images": [], "annotations": [], "categories": [{"id": 1, "name": "any"}]}
@@ -109,18 +110,27 @@ def coco_scores(images: Sequence[tuple]) -> dict[str, float]:
     names = [f"mask_{name}{end}" for end in RANGES for name in ("AP", "AP50")]
     if not results:
         return {**dict.fromkeys(names, 0.0), **counts}
-    labels.createIndex()
-    run = COCOeval(labels, labels.loadRes(results), "segm")
-    run.params.areaRng, run.params.areaRngLbl = [list(r) for r in RANGES.values()], list(RANGES)
-    run.params.maxDets = [max(len(found.scores) for _, found in images)]
-    run.evaluate()
-    run.accumulate()
-    precision = run.eval["precision"][:, :, 0, :, 0]  # IoU, recall, range
+    most = max(len(found.scores) for _, found in images)
+    with contextlib.redirect_stdout(sys.stderr):
+        precision = _precision(labels, results, most)
     values = [float(part.mean()) for place in range(len(RANGES))
               for part in (precision[..., place], precision[0, :, place])]
     counts["labels_10px"] = sum(entry["area"] >= AREA_10
                                 for entry in labels.dataset["annotations"])
     return {**{name: round(value, 4) for name, value in zip(names, values)}, **counts}
+
+
+def _precision(labels, results: list[dict], most: int) -> np.ndarray:
+    """[IoU, recall, range] with at most `most` detections an image."""
+    from pycocotools.cocoeval import COCOeval
+
+    labels.createIndex()
+    run = COCOeval(labels, labels.loadRes(results), "segm")
+    run.params.areaRng, run.params.areaRngLbl = [list(r) for r in RANGES.values()], list(RANGES)
+    run.params.maxDets = [most]
+    run.evaluate()
+    run.accumulate()
+    return run.eval["precision"][:, :, 0, :, 0]
 
 
 def _entry(image: int, rings: Sequence, size: tuple[int, int]) -> dict:

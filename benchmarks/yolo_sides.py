@@ -45,14 +45,13 @@ def prepare(folder: str, mosaics: str | None, scenes: int, train_scenes: int | N
 
 
 def prepare_like(folder: str, scenes: int, count: int) -> dict:
-    """Chips of rendered terrain with `count` craters drawn in 256 x 256 px, scaled up as the
-    mosaics' are, as `records`."""
+    """Rendered terrain with `count` craters drawn in each scene, as `records`."""
     from crater_model.synthesis import synthesize
 
     root = Path(folder)
     synthesize(root / "rendered", scenes, (SIDE, SIDE), seed=1, empty_share=0.0, count=count)
     assign(root / "rendered", root / "scenes", TERRAIN_SPLITS, None)
-    chips = cut(root, SCALE).scenes
+    chips = cut(root, 1.0).scenes
     return {"scenes": scenes, "chips": len(chips), "labels": sum(len(c.instances) for c in chips)}
 
 
