@@ -61,6 +61,15 @@ def test_evaluation():
     assert case["differences"]["model_garden"]["box_AP"] == pytest.approx(0, abs=1e-4)
 
 
+def test_kill_and_resume():
+    """SIGKILL at random moments: the same command goes on, and ends where it would have."""
+    found = run("kill_and_resume")
+    assert len(found["kills"]) == 2
+    assert found["killed"]["steps"] == found["undisturbed"]["0"]["steps"] == 12
+    assert found["killed"]["validations"] == [4, 8, 12]
+    assert found["killed"]["loss"] == pytest.approx(found["undisturbed"]["0"]["loss"], rel=0.25)
+
+
 def test_a_failed_side_says_why(monkeypatch):
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
     import common

@@ -2,7 +2,6 @@
 
 from crater_model.detector.detector import Detector
 from crater_model.detector.experiment import (
-    PRESETS,
     Experiment,
     chip_size,
     fit_to_records,
@@ -10,5 +9,5 @@ from crater_model.detector.experiment import (
 )
 from crater_model.detector.model import build_model
 
-__all__ = ["PRESETS", "Detector", "Experiment", "build_model", "chip_size", "fit_to_records",
+__all__ = ["Detector", "Experiment", "build_model", "chip_size", "fit_to_records",
            "load_experiment"]

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from crater_model.detector.experiment import Parser
+from crater_model.detector.configs import Parser
 
 Sample = dict[str, tf.Tensor]
 

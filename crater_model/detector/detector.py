@@ -117,7 +117,8 @@ def load_trained(model_dir: str | Path) -> tuple[Experiment, Any]:
     if not (model_dir / PARAMS).exists():
         raise CraterError(f"{model_dir}: is not a model directory (params.yaml is missing)")
     values = yaml.safe_load((model_dir / PARAMS).read_text())
-    values.pop("data", None)
+    for what in ("data", "init"):
+        values.pop(what, None)
     experiment = load_experiment("demo")
     experiment.override(values, is_strict=True)
     # Without a score there is no best one: nothing was labelled to validate on.

@@ -10,7 +10,7 @@ import tensorflow as tf
 from official.vision.ops import preprocess_ops
 
 from crater_model.detector.augment import Sample, augment, relight
-from crater_model.detector.experiment import DataConfig, Parser
+from crater_model.detector.configs import DataConfig, Parser
 from crater_model.detector.model import crop_grids
 from crater_model.errors import DataError
 from crater_model.records.manifest import read_manifest
@@ -48,18 +48,23 @@ def build_inputs(data: DataConfig, input_size: list[int],
         raise DataError(f"{data.input_path}: split '{data.split}' holds no image; write records "
                         "with a larger share of it")
     dataset = tf.data.TFRecordDataset(files, num_parallel_reads=None)
-    if context is not None and context.num_input_pipelines > 1:
-        dataset = dataset.shard(context.num_input_pipelines, context.input_pipeline_id)
     batch = (context.get_per_replica_batch_size(data.global_batch_size) if context
              else data.global_batch_size)
     size = (input_size[0], input_size[1])
 
     if data.is_training:
+        # Each machine reads its own share. All validate on all images: each then comes to the
+        # same scores, and so to the same decisions.
+        machines, machine = ((context.num_input_pipelines, context.input_pipeline_id)
+                             if context else (1, 0))
+        dataset = dataset.shard(machines, machine)
+        images = len(range(machine, images, machines))
+        start = start_step * data.global_batch_size // machines
         dataset = dataset.cache() if images <= data.shuffle_buffer_size else dataset
         dataset = dataset.shuffle(min(images, data.shuffle_buffer_size), seed=data.seed,
                                   reshuffle_each_iteration=True).repeat()
-        dataset = dataset.skip(start_step * batch)
-        seeds = tf.data.Dataset.counter(start=start_step * batch)
+        dataset = dataset.skip(start)
+        seeds = tf.data.Dataset.counter(start=start * machines + machine, step=machines)
         dataset = tf.data.Dataset.zip(dataset, seeds)
 
         def parse(record, count):

@@ -19,7 +19,7 @@ from official.vision.modeling.layers import (
     roi_generator,
 )
 
-from crater_model.detector.experiment import CraterTask
+from crater_model.detector.configs import CraterTask
 
 # Model Garden's assignment of a box to a feature level: level 4 for 224 px (FPN paper,
 # Lin et al. 2017, equation 1).

@@ -1,77 +1,96 @@
-"""Values of an experiment by dotted name, with the nearest valid name where one is wrong."""
+"""Settings put into an experiment, and the list of all settings that `crater_model.settings` reads.
+
+    python -m crater_model.detector.settings     # writes the list anew
+"""
 
 from __future__ import annotations
 
-import difflib
-import math
-from collections.abc import Mapping
+import dataclasses
+import json
+import types
+import typing
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-import yaml
 from official.modeling import hyperparams
 
 from crater_model.errors import ConfigError
+from crater_model.settings import SCHEMA, check_settings
+
+_NAMES = {bool: "bool", int: "int", float: "float", str: "str"}
 
 
-def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """{'a': {'b': 1}} -> {'a.b': 1}."""
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        name = f"{prefix}{key}"
-        if isinstance(value, Mapping):
-            flat.update(flatten(value, f"{name}."))
-        else:
-            flat[name] = value
-    return flat
-
-
-def override(experiment: hyperparams.Config, key: str, value: Any) -> None:
-    """Sets one value by its dotted name.
+def override(experiment: hyperparams.Config, settings: Mapping[str, Any]) -> None:
+    """Sets values by dotted name.
 
     Raises:
-      ConfigError: there is no such setting (names the nearest), or the value has not its type.
+      ConfigError: an unknown setting or a value that does not fit (see `check_settings`), or
+        a setting of an alternative that is not chosen, which would have no effect.
     """
-    *path, last = key.split(".")
-    node: Any = experiment
-    for depth, part in enumerate(path):
-        node = _child(node, part, ".".join(path[:depth]), key)
-    old = _child(node, last, ".".join(path), key)
-    if isinstance(old, hyperparams.Config):
-        raise ConfigError(f"'{key}' is a group of settings; name one of "
-                          f"{', '.join(sorted(old.as_dict()))} under it")
-    setattr(node, last, _typed(key, old, value))
+    for key, value in check_settings(settings).items():
+        node = experiment
+        *path, last = key.split(".")
+        for part in path:
+            node = getattr(node, part)
+        setattr(node, last, value)
+    for key in settings:
+        _refuse_without_effect(experiment, key)
 
 
-def _child(node: Any, part: str, parent: str, key: str) -> Any:
-    names = list(node.as_dict()) if isinstance(node, hyperparams.Config) else []
-    if part not in names:
-        where = f"'{parent}' has no setting '{part}'" if parent else f"there is no '{part}'"
-        near = difflib.get_close_matches(part, names, n=1, cutoff=0.3)
-        hint = f"; did you mean '{f'{parent}.' if parent else ''}{near[0]}'?" if near else ""
-        raise ConfigError(f"unknown setting '{key}': {where}{hint}")
-    return getattr(node, part)
+def _refuse_without_effect(experiment: hyperparams.Config, key: str) -> None:
+    node, parts = experiment, key.split(".")
+    for depth, part in enumerate(parts):
+        if isinstance(node, hyperparams.OneOfConfig) and part not in ("type", node.type):
+            group = ".".join(parts[:depth])
+            raise ConfigError(f"'{key}' has no effect, since '{group}.type' is '{node.type}'; set "
+                              f"that to '{part}' as well")
+        node = getattr(node, part)
 
 
-def _typed(key: str, old: Any, value: Any) -> Any:
-    """`value` in the type that the setting has now, where the two agree."""
-    if isinstance(value, str) and not isinstance(old, str) and old is not None:
-        value = yaml.safe_load(value)
-    if old is None or value is None:
-        return value
-    if isinstance(old, bool) or isinstance(value, bool):
-        fits = isinstance(old, bool) and isinstance(value, bool)
-    elif isinstance(old, float) and isinstance(value, (int, str)):
-        # YAML 1.1 reads 1e-3 (no point) as text.
-        try:
-            value, fits = float(value), True
-        except ValueError:
-            fits = False
-    elif isinstance(old, (list, tuple)):
-        fits = isinstance(value, (list, tuple))
-    else:
-        fits = isinstance(value, type(old))
-    if not fits:
-        raise ConfigError(f"'{key}': got {value!r}, expected {type(old).__name__} like {old!r}")
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ConfigError(f"'{key}': got {value!r}, expected a finite number")
-    return value
+def all_settings(experiment: hyperparams.Config) -> dict[str, str]:
+    """{dotted name: type} of an experiment, those of alternatives that are not chosen too."""
+    return dict(_walk(experiment, ""))
+
+
+def _walk(config: hyperparams.Config, prefix: str) -> Iterator[tuple[str, str]]:
+    annotations = typing.get_type_hints(type(config))
+    fields = {field.name: field for field in dataclasses.fields(config)}
+    for name, value in vars(config).items():
+        if name.startswith("_") or name in ("default_params", "restrictions"):
+            continue
+        key = f"{prefix}{name}"
+        if isinstance(value, hyperparams.Config):
+            yield from _walk(value, f"{key}.")
+        elif isinstance(config, hyperparams.OneOfConfig) and name == "type":
+            yield key, "one of " + "|".join(sorted(set(fields) - {"type"}))
+        elif "choices" in fields[name].metadata:
+            yield key, "one of " + "|".join(fields[name].metadata["choices"])
+        else:
+            yield key, _kind(annotations.get(name, Any), value)
+
+
+def _kind(annotation: Any, value: Any) -> str:
+    """The type of a setting from its annotation, or from its value where that says more."""
+    args = (typing.get_args(annotation)
+            if typing.get_origin(annotation) in (typing.Union, types.UnionType) else (annotation,))
+    null = "?" if type(None) in args or value is None else ""
+    wanted = [arg for arg in args if arg is not type(None)]
+    if len(wanted) == 1:
+        origin = typing.get_origin(wanted[0]) or wanted[0]
+        if origin in _NAMES:
+            return _NAMES[origin] + null
+        if isinstance(origin, type) and issubclass(origin, (list, tuple)):
+            return "list" + null
+    if isinstance(value, (list, tuple)):
+        return "list" + null
+    return (_NAMES.get(type(value), "any") if value not in (None, "") else "any") + null
+
+
+def main() -> None:
+    from crater_model.detector.experiment import load_experiment
+
+    SCHEMA.write_text(json.dumps(all_settings(load_experiment("demo")), indent=0) + "\n")
+
+
+if __name__ == "__main__":
+    main()

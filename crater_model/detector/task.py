@@ -11,11 +11,14 @@ from official.core import task_factory
 from official.vision.tasks import maskrcnn
 
 from crater_model.detections import Detections
-from crater_model.detector import inputs, targets
-from crater_model.detector.experiment import CraterTask, DataConfig
+from crater_model.detector import initial, inputs, targets
+from crater_model.detector.configs import CraterTask, DataConfig
 from crater_model.detector.model import CraterMaskRCNN, build_model
 from crater_model.evaluation.evaluator import Evaluator
-from crater_model.evaluation.truth import truth_from_grids
+from crater_model.evaluation.truth import Truth, truth_from_grids
+
+# Images that are kept to be looked at.
+_SHOWN = 4
 
 
 @task_factory.register_task_cls(CraterTask)
@@ -27,9 +30,11 @@ class CraterMaskRCNNTask(maskrcnn.MaskRCNNTask):
 
     Attributes:
       start_step: the step from which training data are wanted; set it before a resumed run.
+      shown: (source id, detections, truth) of the last validation's fullest images.
     """
 
     start_step: int = 0
+    shown: list[tuple[int, Detections, Truth]] = []
 
     def build_model(self) -> CraterMaskRCNN:
         """The Keras model, built."""
@@ -37,6 +42,12 @@ class CraterMaskRCNNTask(maskrcnn.MaskRCNNTask):
         if self.task_config.freeze_backbone:
             model.backbone.trainable = False
         return model
+
+    def initialize(self, model: tf_keras.Model) -> None:
+        """Loads the starting weights, if there are any; see `initial.load_weights`."""
+        config = self.task_config
+        if config.init_checkpoint:
+            initial.load_weights(model, config.init_checkpoint, config.init_checkpoint_modules)
 
     def build_inputs(self, params: DataConfig, input_context=None) -> tf.data.Dataset:
         """Batches for training or validation; see `inputs.build_inputs`."""
@@ -83,6 +94,7 @@ class CraterMaskRCNNTask(maskrcnn.MaskRCNNTask):
         """Hands a batch to the evaluator, image by image."""
         if state is None:
             self.evaluator.reset()
+            self.shown = []
         replicas = len(step_outputs["truth"]["source_id"])
         for replica in range(replicas):
             found = {k: v[replica].numpy() for k, v in step_outputs["found"].items()}
@@ -94,11 +106,12 @@ class CraterMaskRCNNTask(maskrcnn.MaskRCNNTask):
 
     def _add_image(self, found: dict[str, np.ndarray], truth: dict[str, np.ndarray]) -> None:
         size = tuple(int(round(side)) for side in truth["image_info"][1])
-        self.evaluator.add(
-            str(truth["source_id"]),
-            detections_from_outputs(found, size, self.label_map),
-            truth_from_grids(truth["gt_boxes"], truth["gt_classes"], truth["gt_masks"],
-                             truth["gt_crowd"] > 0, size))
+        detections = detections_from_outputs(found, size, self.label_map)
+        labels = truth_from_grids(truth["gt_boxes"], truth["gt_classes"], truth["gt_masks"],
+                                  truth["gt_crowd"] > 0, size)
+        self.evaluator.add(str(truth["source_id"]), detections, labels)
+        self.shown.append((int(truth["source_id"]), detections, labels))
+        self.shown = sorted(self.shown, key=lambda image: -len(image[2]))[:_SHOWN]
 
     def reduce_aggregated_logs(self, aggregated_logs, global_step=None) -> dict[str, float]:
         """The scores that exist; a score that does not (no labels) is left out."""

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from crater_model.detector import augment
-from crater_model.detector.experiment import Parser
+from crater_model.detector.configs import Parser
 from tests.detector.rims import HEIGHT, RIMS, WIDTH, assert_labels, image, sample
 
 

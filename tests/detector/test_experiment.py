@@ -5,8 +5,10 @@ from types import SimpleNamespace
 import pytest
 from official.core import exp_factory
 
-from crater_model.detector.experiment import PRESETS, chip_size, fit_to_records, load_experiment
+from crater_model.detector.experiment import chip_size, fit_to_records, load_experiment
+from crater_model.detector.presets import BUILDERS
 from crater_model.errors import ConfigError
+from crater_model.settings import PRESETS
 
 RATE = "trainer.optimizer_config.learning_rate.cosine.initial_learning_rate"
 
@@ -23,7 +25,8 @@ def test_presets_are_valid_model_garden_experiments(name):
     experiment = fit_to_records(load_experiment(name), manifest())
     experiment.validate()
     assert experiment.task.model.num_classes == 2
-    assert chip_size(experiment) == {"demo": 256, "resnet50_1024": 1024}[name]
+    assert chip_size(experiment) == (1024 if name.endswith("_1024") else 256)
+    assert tuple(BUILDERS) == PRESETS
 
 
 def test_the_experiment_is_registered_with_model_garden():

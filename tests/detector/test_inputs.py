@@ -6,7 +6,7 @@ import shapely
 import tensorflow as tf
 
 from crater_model.detector import augment, inputs
-from crater_model.detector.experiment import DataConfig, Parser
+from crater_model.detector.configs import DataConfig, Parser
 from crater_model.records.write import write_records
 from tests.detector.rims import HEIGHT, RIMS, WIDTH, assert_labels, image, sample
 
