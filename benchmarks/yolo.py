@@ -41,8 +41,9 @@ from yolo_sides import TASKS
 
 PEER = Path(__file__).with_name("yolo_peer.py")
 # What changes the preset `demo`; docs/training-log.md says why.
-TERRAIN = {}
-MOSAICS = {}
+TERRAIN = {"runtime.mixed_precision_dtype": "bfloat16",
+           "task.model.detection_generator.pre_nms_score_threshold": 0.001}
+MOSAICS = {**TERRAIN}
 FINE_TUNING, PRETRAINING = {**MOSAICS}, {**MOSAICS}
 # Rendered terrain as full of small craters as the mosaics' chips.
 LIKE_MOSAICS = {"scenes": 400, "count": 60}

@@ -117,8 +117,9 @@ def train(folder: str, model: str, settings: dict, steps: int, start: str | None
 
     values = {**settings, "trainer.train_steps": steps, "trainer.validation_interval": steps,
               "trainer.checkpoint_interval": steps}
-    with started_from(start):
-        result = run(f"{folder}/records", model, "demo", values, sample_1_of_n_eval_examples=8)
+    if start:
+        values["task.init_checkpoint"] = start
+    result = run(f"{folder}/records", model, "demo", values, sample_1_of_n_eval_examples=8)
     rows = [row for row in result["history"] if row["kind"] == "train"]
     return {"steps": steps, "seconds_per_step": _pace(rows), "validation": result["metric"]}
 
@@ -129,28 +130,6 @@ def _pace(rows: list[dict]) -> float | None:
         return None
     first, last = rows[2], rows[-1]
     return round((last["seconds"] - first["seconds"]) / (last["step"] - first["step"]), 4)
-
-
-def started_from(start: str | None):
-    """While it is open, new models begin with the weights of a trained one."""
-    import contextlib
-    from unittest import mock
-
-    import tensorflow as tf
-
-    from crater_model.detector import detector, task
-
-    if start is None:
-        return contextlib.nullcontext()
-    build = task.build_model
-
-    def built(config):
-        model = build(config)
-        tf.train.Checkpoint(model=model).read(
-            str(detector.best_checkpoint(start))).expect_partial()
-        return model
-
-    return mock.patch.object(task, "build_model", built)
 
 
 def score(folder: str, side: str, found: str) -> dict:
