@@ -9,18 +9,19 @@ with Ultralytics, which this project neither needs nor imports:
 `python -m venv yolo && yolo/bin/pip install ultralytics` (licence: AGPL-3.0).
 
 All sides train from scratch on the same images of 256 px and the same cores for the same
-minutes of wall clock: `seconds` are those of the whole process, with imports, tracing and ours'
-validation. How many of our steps fit is measured first (`pace`). YOLO keeps its own defaults, sees
-one validation image only, and may use all cores, where it would leave one out; it is trained with
-`overlap_mask` and without it (`yolo`, `yolo_apart`), and the better one is compared. The sides
-are asked about the same tiles of the same held-out scenes, YOLO for every mask from a confidence
-of 0.001 on at the tile's full resolution. From there on one path scores both (`yolo_score.py`).
+minutes of wall clock: `seconds` are those of the whole process, with imports, tracing and our
+validation, `cpu_seconds` what the cores were busy for. How many of our steps fit is measured first
+(`pace`). YOLO keeps its own defaults, sees one validation image only, and may use all cores, where
+it would leave one out; it is trained with `overlap_mask` and without it (`yolo`, `yolo_apart`), and
+the better one is compared. The sides are asked about the same tiles of the same held-out scenes,
+YOLO for masks at the tile's full resolution, both for all from a score of 0.001 on. From there on
+one path scores both (`yolo_score.py`).
 
 - `terrain`: 500 rendered scenes as `crater synthesize` makes them: 390 train, 100 are scored;
 - `mosaics`: `DATA/moon_nac_train`, 12 mosaics of 800 x 800 px full of small craters, cut into chips
   of 128 px and scaled up twice; 8 train, 2 are scored, whole, in their own px. `fine_tuned` has as
-  many minutes as the others but begins with weights from rendered terrain that resembles them
-  (`pretraining`, as many minutes again, once and for all). `--train-scenes` leaves fewer to train on.
+  many minutes as the others but begins with weights from rendered terrain as full of craters
+  (`pretraining`, as many minutes again, once and for all). `--train-scenes` leaves fewer mosaics.
 
 `_10px` counts the craters of 10 px or more as COCO's ranges of area do. What is finished is kept
 in DIR and not repeated.
@@ -69,11 +70,12 @@ class Bench:
     def _kept(self, name: str, make, arguments: dict) -> dict:
         def timed(**arguments) -> dict:
             say(f"{name} ...")
-            started = time.perf_counter()
+            started, cpu = time.perf_counter(), _children_cpu()
             result = make(**arguments)
             if "failed" in result:
                 raise SystemExit(f"{name}: {result['failed']}")
-            return {"seconds": round(time.perf_counter() - started, 1), **result}
+            return {"seconds": round(time.perf_counter() - started, 1),
+                    "cpu_seconds": round(_children_cpu() - cpu, 1), **result}
 
         return kept(self.out / f"{name}.json", timed, **arguments)
 
@@ -117,8 +119,14 @@ class Bench:
         return _side(result, scores, "epochs", "batch", "optimizer", "packages")
 
 
+def _children_cpu() -> float:
+    """Processor seconds of the processes that have ended: other work on the machine lowers them."""
+    times = os.times()
+    return times.children_user + times.children_system
+
+
 def _side(result: dict, scores: dict, *names: str) -> dict:
-    found = {name: result[name] for name in ("seconds", *names)}
+    found = {name: result.get(name) for name in ("seconds", "cpu_seconds", *names)}
     found.update({name: scores[name] for name in (*SCORES, "detections") if name in scores})
     say(f"  {found}")
     return found

@@ -51,7 +51,8 @@ def mask_outlines(masks: np.ndarray) -> list:
     from crater_model.mapping.outlines import mask_outline
 
     height, width = masks.shape[1:]
-    return [mask_outline(mask.astype(np.float32), np.array([0, 0, height, width])) for mask in masks]
+    whole = np.array([0, 0, height, width])
+    return [mask_outline(mask.astype(np.float32), whole) for mask in masks]
 
 
 def merged(size: tuple[int, int], tiles: Sequence[tuple], most_cut: float = EDGE) -> Found:

@@ -194,8 +194,8 @@ def test_steps_fill_the_time_and_the_peer_is_asked_once(yolo, monkeypatch, tmp_p
     monkeypatch.setattr(bench, "child", lambda *_, **__: pace)
     assert bench.steps("ours", tmp_path, {}) == 990
     peer = tmp_path / "peer.py"
-    peer.write_text("import json, os, sys\nprint('noise')\n"
-                    "print(json.dumps({'asked': sys.argv[1:], 'offline': os.environ['YOLO_OFFLINE']}))")
+    peer.write_text("import json, os, sys\nprint('noise')\nprint(json.dumps("
+                    "{'asked': sys.argv[1:], 'offline': os.environ['YOLO_OFFLINE']}))")
     monkeypatch.setattr(yolo, "PEER", peer)
     found = bench.peer("run", "train", 240.0)
     assert found["asked"] == ["train", "240.0"] and found["offline"] == "true"
