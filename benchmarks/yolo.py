@@ -12,16 +12,17 @@ All sides train from scratch on the same images of 256 px and the same cores for
 minutes of wall clock: `seconds` are those of the whole process, with imports, tracing and our
 validation, `cpu_seconds` what the cores were busy for. How many of our steps fit is measured first
 (`pace`). YOLO keeps its own defaults, sees one validation image only, and may use all cores, where
-it would leave one out; it is trained with `overlap_mask` and without it (`yolo`, `yolo_apart`), and
-the better one is compared. The sides are asked about the same tiles of the same held-out scenes,
-YOLO for masks at the tile's full resolution, both for all from a score of 0.001 on. From there on
-one path scores both (`yolo_score.py`).
+it would leave one out (`--sides yolo_stock` lets it); it is trained with `overlap_mask` and without
+it (`yolo`, `yolo_apart`), and the better one is compared. The sides are asked about the same tiles
+of the same held-out scenes, YOLO for masks at the tile's full resolution, both for all from a score
+of 0.001 on. From there on one path scores both (`yolo_score.py`).
 
 - `terrain`: 500 rendered scenes as `crater synthesize` makes them: 390 train, 100 are scored;
-- `mosaics`: `DATA/moon_nac_train`, 12 mosaics of 800 x 800 px full of small craters, cut into chips
-  of 128 px and scaled up twice; 8 train, 2 are scored, whole, in their own px. `fine_tuned` has as
-  many minutes as the others but begins with weights from rendered terrain as full of craters
-  (`pretraining`, as many minutes again, once and for all). `--train-scenes` leaves fewer mosaics.
+- `mosaics`: `DATA/moon_nac_train`, 12 mosaics of 800 x 800 px full of small craters, cut into
+  chips of 128 px and scaled up twice; 8 train, 2 are scored, whole, in their own px. `fine_tuned`
+  has as many minutes as the others but begins with weights from rendered terrain as full of
+  craters (`pretraining`, two thirds as many steps, once and for all). `--train-scenes` leaves
+  fewer mosaics to train on.
 
 `_10px` counts the craters of 10 px or more as COCO's ranges of area do. What is finished is kept
 in DIR and not repeated.
@@ -37,19 +38,27 @@ import subprocess
 import time
 from pathlib import Path
 
-from common import ROOT, in_child, kept, machine, main_child, print_json, ratio, say
+from common import in_child, kept, machine, main_child, print_json, ratio, say
 from yolo_sides import TASKS
 
 PEER = Path(__file__).with_name("yolo_peer.py")
 # What changes the preset `demo`; docs/training-log.md says why.
 TERRAIN = {"runtime.mixed_precision_dtype": "bfloat16",
-           "task.model.detection_generator.pre_nms_score_threshold": 0.001}
-MOSAICS = {**TERRAIN}
-FINE_TUNING, PRETRAINING = {**MOSAICS}, {**MOSAICS}
+           "task.model.detection_generator.pre_nms_score_threshold": 0.001,
+           "task.model.roi_sampler.num_sampled_rois": 64}
+MOSAICS = {**TERRAIN, "task.model.roi_sampler.num_sampled_rois": 128}
+# Other sizes, contrasts and shades than the terrain's own: more like what comes after.
+PRETRAINING = {**MOSAICS, "task.train_data.parser.aug_scale_max": 1.6,
+               "task.train_data.parser.aug_brightness": 0.5,
+               "task.train_data.parser.aug_contrast": 0.3}
+RATE = "trainer.optimizer_config.learning_rate.cosine.initial_learning_rate"
+FINE_TUNING = {**MOSAICS, RATE: 1.5e-3}
 # Rendered terrain as full of small craters as the mosaics' chips.
 LIKE_MOSAICS = {"scenes": 400, "count": 60}
 PACE_STEPS = 100
 SIDES = ("ours", "fine_tuned", "yolo", "yolo_apart")
+# Named in --sides only: the peer as it comes, which leaves one core to the system.
+STOCK = "yolo_stock"
 SCORES = ("mask_AP", "mask_AP50", "mask_AP_10px", "mask_AP50_10px")
 
 
@@ -107,11 +116,11 @@ class Bench:
                             found=str(model)) if scored else {}
         return _side(result, scores, "steps", "seconds_per_step")
 
-    def yolo(self, name: str, data: Path, overlap: bool) -> dict:
-        """One training of the peer and its scores."""
+    def yolo(self, name: str, data: Path, *settings: str) -> dict:
+        """One training of the peer and its scores; see `yolo_peer.train` for the settings."""
         folder = (self.out / name).resolve()
         result = self.peer(f"{name}-training", "train", data / "yolo" / "data.yaml", folder,
-                           self.seconds, str(overlap).lower())
+                           self.seconds, *settings)
         self.peer(f"{name}-masks", "predict", result["weights"], data / "yolo" / "images" / "test",
                   folder / "found")
         scores = self.child(f"{name}-scores", "score", folder=str(data), side="yolo",
@@ -168,7 +177,7 @@ def mosaics(bench: Bench, wanted: list[str], source: str, train_scenes: int | No
         start = bench.out / "pretraining"
         bench.child("like", "prepare_like", folder=str(like), scenes=terrain_scenes,
                     count=LIKE_MOSAICS["count"])
-        sides["pretraining"] = bench.ours("pretraining", like, PRETRAINING, steps=steps,
+        sides["pretraining"] = bench.ours("pretraining", like, PRETRAINING, steps=2 * steps // 3,
                                           scored=False)
     if "fine_tuned" in wanted:
         sides["fine_tuned"] = bench.ours("fine_tuned", data, FINE_TUNING, start, steps)
@@ -177,9 +186,9 @@ def mosaics(bench: Bench, wanted: list[str], source: str, train_scenes: int | No
 
 def with_yolo(bench: Bench, wanted: list[str], data: Path, sides: dict[str, dict]) -> dict:
     """The sides with YOLO's, and the comparison."""
-    for name, overlap in (("yolo", True), ("yolo_apart", False)):
+    for name, more in (("yolo", ("true",)), ("yolo_apart", ("false",)), (STOCK, ("true", "stock"))):
         if name in wanted:
-            sides[name] = bench.yolo(name, data, overlap)
+            sides[name] = bench.yolo(name, data, *more)
     return {**sides, **compared(sides)}
 
 
@@ -206,9 +215,9 @@ def main() -> None:
         parser.error("terrain or mosaics, --yolo-python and --out are needed")
     is_terrain = options.experiment == "terrain"
     wanted = options.sides.split(",")
-    if unknown := set(wanted) - set(SIDES):
+    if unknown := set(wanted) - {*SIDES, STOCK}:
         parser.error(f"--sides: there is no {', '.join(sorted(unknown))}; expected some of "
-                     f"{', '.join(SIDES)}")
+                     f"{', '.join((*SIDES, STOCK))}")
     minutes = options.minutes or (1 if options.quick else 4 if is_terrain else 10)
     bench = Bench(options.out.resolve(), options.yolo_python, minutes)
     found = {"machine": machine(), "experiment": options.experiment, "minutes": minutes}

@@ -3,7 +3,7 @@
 It runs in an environment of its own, in which Ultralytics is installed, and imports nothing of
 this project; the project imports nothing of Ultralytics (AGPL). `yolo.py` starts it.
 
-    PYTHON yolo_peer.py train DATA_YAML FOLDER SECONDS OVERLAP_MASK
+    PYTHON yolo_peer.py train DATA_YAML FOLDER SECONDS OVERLAP_MASK [THREADS]
     PYTHON yolo_peer.py predict WEIGHTS IMAGES OUT
 """
 
@@ -23,10 +23,11 @@ MODEL = "yolo11n-seg.yaml"
 CLOSING_SECONDS = 5.0
 
 
-def train(data: str, folder: str, seconds: str, overlap_mask: str) -> dict:
+def train(data: str, folder: str, seconds: str, overlap_mask: str, threads: str = "all") -> dict:
     """From scratch, until `seconds` after this process began.
 
-    All the time trains: no validation, plots or compilation; the images stay in memory.
+    All the time trains: no validation, plots or compilation; the images stay in memory. `threads`
+    is "all" for one a core, or "stock" for one less, which is Ultralytics' own choice.
     """
     import torch
     from ultralytics import YOLO
@@ -36,7 +37,8 @@ def train(data: str, folder: str, seconds: str, overlap_mask: str) -> dict:
     def begin(trainer) -> None:
         # Here its own clock starts: what has passed since the process began is counted off.
         trainer.args.time = max(deadline - time.time(), 1.0) / 3600.0
-        torch.set_num_threads(len(os.sched_getaffinity(0)))  # it would leave one core out
+        if threads == "all":
+            torch.set_num_threads(len(os.sched_getaffinity(0)))
 
     model = YOLO(MODEL, task="segment")
     model.add_callback("on_train_start", begin)
