@@ -44,9 +44,8 @@ from yolo_sides import TASKS
 PEER = Path(__file__).with_name("yolo_peer.py")
 # What changes the preset `demo`; docs/training-log.md says why.
 TERRAIN = {"runtime.mixed_precision_dtype": "bfloat16",
-           "task.model.detection_generator.pre_nms_score_threshold": 0.001,
-           "task.model.roi_sampler.num_sampled_rois": 64}
-MOSAICS = {**TERRAIN, "task.model.roi_sampler.num_sampled_rois": 128}
+           "task.model.detection_generator.pre_nms_score_threshold": 0.001}
+MOSAICS = {**TERRAIN}
 # Other sizes, contrasts and shades than the terrain's own: more like what comes after.
 PRETRAINING = {**MOSAICS, "task.train_data.parser.aug_scale_max": 1.6,
                "task.train_data.parser.aug_brightness": 0.5,
