@@ -52,6 +52,25 @@ def in_child(file: str, task: str, **arguments) -> dict:
     return json.loads(output.strip().splitlines()[-1])
 
 
+def kept(path: Path, make: Callable[..., dict], **arguments) -> dict:
+    """What `make` gives for the arguments; from the file, if that has a result of the same ones.
+
+    A result that has `failed` is not kept.
+    """
+    if path.exists():
+        found = json.loads(path.read_text())
+        if found["arguments"] == arguments:
+            return found["result"]
+        raise SystemExit(f"{path}: was made with other arguments; name another --out")
+    result = make(**arguments)
+    if "failed" not in result:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside = path.with_suffix(".part")
+        beside.write_text(json.dumps({"arguments": arguments, "result": result}, indent=2))
+        beside.replace(path)
+    return result
+
+
 def main_child(text: str, tasks: dict[str, Callable[..., dict]]) -> None:
     """The child's side of `in_child`: runs the task and prints what it gives."""
     arguments = json.loads(text)

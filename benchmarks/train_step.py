@@ -33,12 +33,12 @@ Finished trainings are kept in DIR, and are not repeated if it is named again.
 from __future__ import annotations
 
 import argparse
-import json
+import functools
 import statistics
 import tempfile
 from pathlib import Path
 
-from common import in_child, machine, main_child, print_json, ratio, say
+from common import in_child, kept, machine, main_child, print_json, ratio, say
 from train_sides import SCORES, prepare, speed, train
 
 SIDES = ("ours", "model_garden")
@@ -96,20 +96,9 @@ def parity(out: Path, sides: tuple[str, ...], seeds: list[int], size: int, crate
 
 
 def _kept(path: Path, task: str, **arguments) -> dict:
-    """A child's result; from the file, if that has one of the same arguments."""
-    if path.exists():
-        kept = json.loads(path.read_text())
-        if kept["arguments"] == arguments:
-            return kept["result"]
-        raise SystemExit(f"{path}: was made with other arguments; name another --out")
-    result = in_child(__file__, task, **arguments)
+    result = kept(path, functools.partial(in_child, __file__, task), **arguments)
     if "failed" in result and task == "prepare":
         raise SystemExit(f"the data: {result['failed']}")
-    if "failed" not in result:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside = path.with_suffix(".part")
-        beside.write_text(json.dumps({"arguments": arguments, "result": result}, indent=2))
-        beside.replace(path)
     return result
 
 
