@@ -44,6 +44,8 @@ def make_strategy(config: Experiment) -> tf.distribute.Strategy:
     runtime.num_gpus = min(runtime.num_gpus or gpus, gpus)
     if kind == "mirrored" and runtime.num_gpus <= 1:
         kind = "one_device"
+    if kind == "one_device":
+        runtime.num_gpus = min(runtime.num_gpus, 1)
     strategy = distribute_utils.get_distribution_strategy(
         distribution_strategy=kind, num_gpus=runtime.num_gpus,
         all_reduce_alg=runtime.all_reduce_alg, num_packs=runtime.num_packs)

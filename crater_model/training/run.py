@@ -17,12 +17,12 @@ from official.core import base_trainer, task_factory, train_lib
 
 from crater_model.detector import task as _task  # noqa: F401  registers the task
 from crater_model.detector.configs import Experiment
-from crater_model.detector.detector import BEST, best_checkpoint
+from crater_model.detector.detector import BEST, PARAMS, best_checkpoint
 from crater_model.files import make_folder, write_bytes
 from crater_model.progress import Progress
 from crater_model.training import devices
 from crater_model.training.failures import TrainingError, all_finite
-from crater_model.training.history import METRICS, Row, read_history
+from crater_model.training.history import METRICS, RESULT, Row, read_history
 from crater_model.training.pictures import rims_picture
 
 RIMS = "rims.png"
@@ -252,5 +252,6 @@ def _tidy(model_dir: Path) -> None:
                 shutil.rmtree(path)
             elif path.name.split(".")[0] not in whole:
                 path.unlink()
-        for path in folder.glob(".*.*"):
+    for name in (METRICS, RIMS, RESULT, PARAMS):
+        for path in model_dir.glob(f".{name}.*"):  # see `files.write_bytes`
             path.unlink()
