@@ -15,7 +15,7 @@ demo: install
 	$(PY) -m crater_assets.demo
 
 test: install
-	$(PY) -m pytest -n 2 --dist loadfile
+	$(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 ui: install
 	DAGSTER_HOME=$(CURDIR) $(VENV)/bin/dagster dev

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,12 @@ import pytest
 from crater_model.annotations.dataset import Instance, Scene, save_dataset
 
 SIZE = (96, 64)  # width, height: never square, so that swapped axes show
+
+
+def pytest_collection_modifyitems(items) -> None:
+    """The files with the most slow tests first: shared out among processes none is left to the end."""
+    slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+    items.sort(key=lambda item: -slow[item.path])
 
 
 def ellipse(x: float, y: float, rx: float, ry: float, n: int = 24) -> np.ndarray:
