@@ -106,14 +106,15 @@ class Forwarder:
     """A process that passes the bytes of TCP connections on to a real server: killed, it takes
     its connections along; stopped, it takes connections and answers none."""
 
-    def __init__(self, target: int):
-        self.port, self._target = free_port(), target
+    def __init__(self, target: int, *certificate: Path):
+        self.port = free_port()
+        self._arguments = [str(self.port), str(target), *map(str, certificate)]
         self.endpoint = f"127.0.0.1:{self.port}"
         self.start()
 
     def start(self) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-S", str(FORWARD), str(self.port), str(self._target)])
+            [sys.executable, "-S", str(FORWARD), *self._arguments])
         deadline = time.monotonic() + 20
         while True:
             with socket.socket() as probe:

@@ -1,7 +1,9 @@
-"""forward.py PORT TARGET: passes the bytes of TCP connections on, in a process of its own."""
+"""forward.py PORT TARGET [CERTIFICATE KEY]: passes the bytes of TCP connections on, in a process of
+its own; with a certificate it takes TLS connections."""
 
 import asyncio
 import contextlib
+import ssl
 import sys
 
 
@@ -13,7 +15,13 @@ async def pump(reader, writer):
     writer.close()
 
 
-async def main(port: int, target: int):
+async def main(port: int, target: int, *certificate: str):
+    context = None
+    if certificate:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(*certificate)
+        context.set_alpn_protocols(["h2", "http/1.1"])  # gRPC insists on the first
+
     async def connected(reader, writer):
         try:
             there, back = await asyncio.open_connection("127.0.0.1", target)
@@ -22,9 +30,9 @@ async def main(port: int, target: int):
             return
         await asyncio.gather(pump(reader, back), pump(there, writer))
 
-    server = await asyncio.start_server(connected, "127.0.0.1", port)
+    server = await asyncio.start_server(connected, "127.0.0.1", port, ssl=context)
     await server.serve_forever()
 
 
 if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1]), int(sys.argv[2])))
+    asyncio.run(main(int(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:]))

@@ -56,7 +56,8 @@ class Asker:
             if self._closed:
                 raise Failure(Kind.FINAL, "closed", "this client is closed; make another")
             if endpoint is None or left <= 0:
-                raise failure or self.pool.last_failure() or Failure(
+                known = failure or self.pool.last_failure()
+                raise known.copy() if known else Failure(
                     Kind.FINAL, "timeout", "no time was left to ask")
             try:
                 return await self._try(endpoint, method, arguments,
@@ -97,7 +98,7 @@ class Asker:
         return None
 
     def _take_out(self, endpoint: Endpoint, failure: Failure) -> None:
-        if self.pool.take_out(endpoint, failure) and not self._closed:
+        if self.pool.take_out(endpoint, failure.copy()) and not self._closed:
             task = asyncio.create_task(self._revive(endpoint))
             self._revivals.add(task)  # the loop itself holds tasks only weakly
             task.add_done_callback(self._revivals.discard)

@@ -35,6 +35,12 @@ class Failure(Exception):
         self.kind, self.code, self.reason = kind, code, reason
         self.endpoint = ""
 
+    def copy(self) -> Failure:
+        """The same without a traceback, to be kept: a traceback holds the images sent."""
+        copy = Failure(self.kind, self.code, self.reason)
+        copy.endpoint = self.endpoint
+        return copy
+
 
 _GRPC = {
     grpc.StatusCode.UNAVAILABLE: Kind.DOWN,

@@ -132,7 +132,8 @@ class RestTransport:
         except requests.exceptions.JSONDecodeError:
             value = None
         except requests.RequestException as error:
-            raise Failure(Kind.DOWN, "no connection", str(error)) from None
+            cause = getattr(error.args[0], "reason", error) if error.args else error
+            raise Failure(Kind.DOWN, "no connection", str(cause)) from None
         if answer.status_code != 200:
             reason = value.get("error") if isinstance(value, dict) else None
             raise from_http(answer.status_code, str(reason or answer.reason))

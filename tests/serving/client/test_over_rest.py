@@ -1,5 +1,7 @@
 """The REST face of the client."""
 
+import contextlib
+import json
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
@@ -28,11 +30,10 @@ def test_an_image_without_detections_has_masks_of_the_models_size(client):
     assert found.size == (9, 12)
 
 
-def test_status_metadata_card_and_version(client, blob_server):
+def test_status_metadata_and_version(client, blob_server):
     with Client(f"127.0.0.1:{blob_server.grpc_port}") as other:
         assert client.status() == other.status()
         assert client.metadata() == other.metadata()
-        assert client.describe() == other.describe()
     for options in ({"version": 3}, {"version_label": "stable"}):
         with Client(f"http://127.0.0.1:{blob_server.rest_port}", **options) as chosen:
             assert chosen.metadata()["version"] == options.get("version", 12)
@@ -51,25 +52,47 @@ def test_errors_name_the_image_and_the_reason(client, blob_server):
         nobody.detect([ONE])
 
 
-def test_a_server_that_is_no_tf_serving_is_told(blob_server):
+@contextlib.contextmanager
+def answering(data: bytes):
+    """A server that gives this answer to everything; gives its endpoint."""
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):  # noqa: N802
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
             self.send_response(200)
             self.end_headers()
-            self.wfile.write(b"<html>")
+            self.wfile.write(data)
+
+        do_POST = do_GET  # noqa: N815
 
         def log_message(self, *_):
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    Thread(target=server.serve_forever, daemon=True).start()
+    Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
     try:
-        with Client(f"http://127.0.0.1:{server.server_port}", timeout_s=5) as client, \
-                pytest.raises(ServingError, match="not JSON; is this TF Serving's REST port"):
-            client.status()
+        yield f"http://127.0.0.1:{server.server_port}"
     finally:
         server.shutdown()
         server.server_close()
+
+
+def test_the_card_in_tf_servings_form():
+    """One output alone stands bare in a row, a string as it is."""
+    card = {"label_map": {"1": "rock"}, "chip_size": 64}
+    with answering(json.dumps({"predictions": [json.dumps(card)]}).encode()) as endpoint, \
+            Client(endpoint, timeout_s=5) as client:
+        assert client.describe() == card and client.label_map == {1: "rock"}
+
+
+@pytest.mark.parametrize("answer, words", [
+    (b"<html>", "it is not JSON; is this TF Serving's REST port"),
+    (b"[]", "no status as TF Serving gives it")])
+def test_a_server_that_is_no_tf_serving_is_told(answer, words):
+    with answering(answer) as endpoint, Client(endpoint, timeout_s=5) as client:
+        with pytest.raises(ServingError, match=words):
+            client.status()
+        with pytest.raises(ServingError, match="failed: wrong answer: "):
+            client.detect([ONE])
 
 
 def test_a_killed_and_a_stopped_process_lose_nothing(blob_server):
