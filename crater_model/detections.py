@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from shapely import Polygon
 
 # A mask is a probability; the outline runs where it crosses one half.
 MASK_THRESHOLD = 0.5
@@ -52,3 +56,12 @@ class Detections:
         """The detections at these indices, or where this mask is true."""
         return Detections(self.boxes[keep], self.scores[keep], self.classes[keep],
                           self.masks[keep], self.size, self.label_map)
+
+    def polygons(self, threshold: float = MASK_THRESHOLD) -> list[Polygon]:
+        """The outline of each detection in px of the image (x right, y down), clipped to it.
+
+        `threshold`: the probability, 0..1, at which the outline runs.
+        """
+        from crater_model.mapping.outlines import outlines
+
+        return outlines(self, threshold)

@@ -1,12 +1,16 @@
-"""The client against the real server."""
+"""The client against the real server: what is found, and what is said when it cannot be."""
 
+import itertools
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 import numpy as np
 import pytest
 from tests.serving.blobs import blob_image
+from tests.serving.faults import FaultyServer
 
 from crater_model.errors import DataError, ServingError
 from crater_model.serving.client import Client
@@ -42,15 +46,6 @@ def test_order_is_kept_over_many_batches_and_endpoints(blob_server):
         found = client.detect(images)
     assert [each.boxes[0, 1] for each in found] == list(range(21))
     assert [each.size for each in found] == [(20, 40 + n) for n in range(21)]
-
-
-def test_batches_obey_both_limits(blob_server):
-    with Client("127.0.0.1:8500", max_batch=3, max_batch_bytes=100) as client:
-        from crater_model.serving.client import _Encoded
-        sizes = [40, 40, 40, 500, 10, 10, 10, 10]
-        batches = client._batches([_Encoded("x", b"x" * n, (1, 1)) for n in sizes])
-    assert [[len(i.data) for i in b] for b in batches] == [
-        [40, 40], [40], [500], [10, 10, 10], [10]]
 
 
 def test_no_images_and_no_detections(client):
@@ -127,8 +122,9 @@ def test_a_restart_of_the_server_is_waited_for(blob_model):
 
 @pytest.mark.slow
 def test_importing_the_client_imports_no_tensorflow():
-    code = ("import sys, crater_model.serving.client, crater_model.serving.image; "
-            "sys.exit('tensorflow' in sys.modules)")
+    code = ("import sys, crater_model.serving; assert 'grpc' not in sys.modules; "
+            "from crater_model.serving import AsyncClient, Client; import crater_model.serving.image; "
+            "Client('http://127.0.0.1:1').close(); sys.exit('tensorflow' in sys.modules)")
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
@@ -137,3 +133,83 @@ def test_describe(blob_server):
         card = client.describe()
     assert card["chip_size"] == 64 and card["scales"] == [1.0]
     assert client.label_map == {1: "crater"}
+
+
+def test_a_stream_goes_on_past_bad_images_and_keeps_the_order(client, tmp_path):
+    image = blob_image(30, 40, [(2, 3, 8, 9)])
+    broken = cv2.imencode(".png", image)[1].tobytes()[:50]
+    found = client.detect([image, broken, tmp_path / "absent.png", image, 3], keep_going=True)
+    assert [len(found[0]), len(found[3])] == [1, 1]
+    assert [type(found[n]) for n in (1, 2, 4)] == [DataError] * 3
+    assert str(found[1]).startswith("image 1: the server at ")
+    assert "absent.png: cannot be read" in str(found[2])
+    assert str(found[4]) == "image 4: got int, expected an array, bytes or a path"
+    stream = client.stream([image, broken])
+    assert len(next(stream)) == 1  # what was found before the bad one is not lost
+    with pytest.raises(DataError, match="^image 1: "):
+        next(stream)
+
+
+def test_polygons_are_the_outlines_in_px_of_a_wide_image(client):
+    found = client.detect([blob_image(50, 80, [(5, 10, 20, 30), (7, 40, 9, 60)])])[0]
+    first, second = found.polygons()
+    # The masks are full, so that the outline is the box but for its cut corners.
+    assert first.bounds == pytest.approx((10, 5, 30, 20), abs=0.01)
+    assert first.area == pytest.approx(20 * 15, rel=0.02)
+    assert (first.centroid.x, first.centroid.y) == pytest.approx((20, 12.5))
+    assert second.bounds == pytest.approx((40, 7, 60, 9), abs=0.01)
+
+
+def test_an_endless_stream_is_read_only_as_far_as_requests_are_under_way(blob_server):
+    pulled = []
+
+    def images():
+        for n in itertools.count():
+            pulled.append(n)
+            yield blob_image(20, 40 + n, [(1, n, 5, n + 3)])
+
+    with FaultyServer(blob_server.grpc_port, lambda *_: time.sleep(0.02)) as server, \
+            Client(server.endpoint, max_batch=3, concurrency=2) as client:
+        assert client.in_flight == 2
+        stream = client.stream(images())
+        for n in range(30):
+            assert next(stream).boxes[0, 1] == n
+            assert len(pulled) <= (n + 1) + 2 * 3 + 3
+        stream.close()
+        seen = len(pulled)
+        time.sleep(0.1)
+        assert len(pulled) == seen and server.most == 2
+
+
+def test_many_threads_share_one_client_and_its_limit(blob_server):
+    with FaultyServer(blob_server.grpc_port, lambda *_: time.sleep(0.02)) as server, \
+            Client(server.endpoint, max_batch=2, concurrency=3) as client, \
+            ThreadPoolExecutor(8) as threads:
+        def ask(thread):
+            images = [blob_image(20, 99, [(1, thread * 5 + n, 5, 90)]) for n in range(5)]
+            return [found.boxes[0, 1] - thread * 5 for found in client.detect(images)]
+
+        assert list(threads.map(ask, range(8))) == [[0, 1, 2, 3, 4]] * 8
+        assert server.predicts == 24 and server.most == 3
+
+
+def test_progress_is_shown_on_stderr(client, capsys):
+    def images():
+        yield blob_image(9, 12, [])
+        time.sleep(2.1)  # shorter than that is not worth a line
+        yield blob_image(9, 12, [])
+
+    assert len(client.detect(images(), progress=True)) == 2
+    assert capsys.readouterr().err.startswith("detecting: 2 ")
+
+
+def test_a_closed_client_says_so_also_to_who_still_waits(blob_server):
+    client = Client("127.0.0.1:1", timeout_s=30)
+    with ThreadPoolExecutor(1) as threads:
+        waiting = threads.submit(client.detect, [blob_image(9, 12, [])])
+        time.sleep(0.3)
+        client.close()
+        for call in (waiting.result, client.status):
+            with pytest.raises(ServingError, match="127.0.0.1:1: this client is closed"):
+                call()
+        client.close()
