@@ -128,7 +128,10 @@ def saved_model_matches_checkpoint(context: dg.AssetCheckExecutionContext,
         storage = crater.open_storage()
         exported = (storage.fetch(made.artifact) / SAVED_MODEL / str(made.metadata["version"]))
         name, image = test_image(storage.fetch(made.metadata["records"]))
-        before = Detector.load(storage.fetch(made.metadata["checkpoint"])).detect([image])[0]
+        thresholds = {key: made.metadata.get(key)
+                      for key in ("score_threshold", "nms_iou_threshold")}
+        before = Detector.load(storage.fetch(made.metadata["checkpoint"]),
+                               **thresholds).detect([image])[0]
         after = Detector.load(exported).detect([image])[0]
     except CraterError as error:
         return _result([str(error)], "")
@@ -197,6 +200,10 @@ def image_answers(context: dg.AssetCheckExecutionContext, crater: Crater) -> dg.
         if not made.metadata["built"]:
             return _result([made.metadata["no_image"]], "", severity=warn)
         model = _materialized(context, "best_model")
+        takes = model.metadata.get("inference_input_type", "image_bytes")
+        if takes != "image_bytes":
+            return _result([f"not asked: the model takes {takes}, our client sends image_bytes"],
+                           "", severity=warn)
         name, image = test_image(crater.open_storage().fetch(model.metadata["records"]))
         with run_image(made.metadata["image"], made.metadata["engine"]) as client:
             found = client.detect([image])[0]

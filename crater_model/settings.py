@@ -20,6 +20,8 @@ import yaml
 from crater_model.errors import ConfigError
 
 SCHEMA = Path(__file__).with_name("settings.json")
+# Of an exported model; see `detector.input_types`.
+INPUT_TYPES = ("image_bytes", "image_tensor", "tf_example")
 PRESETS = ("demo", "chips_256", "resnet50_1024", "resnet101_1024", "legacy_1024")
 
 

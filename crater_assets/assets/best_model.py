@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,14 @@ from crater_assets.promotion import SAVED_MODEL, SUMMARY, comparison, in_service
 from crater_assets.resources import Crater
 from crater_model.errors import DataError
 from crater_model.files import write_json
+from crater_model.settings import INPUT_TYPES
 from crater_model.storage import Storage
+
+InputType = Enum("InputType", {name: name for name in INPUT_TYPES})
 
 
 class BestModelConfig(dg.Config):
-    """By what the best is chosen, and what it must keep up with."""
+    """By what the best is chosen, what it must keep up with, and how it is exported."""
 
     eval_checkpoint_metric: str = Field(
         "mask_AP", description="A validation score of the checkpoints.")
@@ -29,10 +33,30 @@ class BestModelConfig(dg.Config):
     tolerance: float | None = Field(
         0.0, ge=0, description="How much worse than the model in service it may be on the test "
         "scenes, in this metric. null: it may go into service in any case.")
+    inference_input_type: InputType = Field(
+        InputType.image_bytes, description="What a request to the model holds. The project's own "
+        "client sends image_bytes.")
+    inference_input_shape: list[int] | None = Field(
+        None, description="[height, width] px of image_tensor. null: any size.")
+    score_threshold: float | None = Field(
+        None, ge=0, le=1, description="Lowest score of a detection. null: the experiment's.")
+    nms_iou_threshold: float | None = Field(
+        None, ge=0, le=1, description="Overlap from which the weaker of two detections is "
+        "dropped. null: the experiment's.")
+
+    def thresholds(self) -> dict[str, float | None]:
+        """As `Detector.load` takes them."""
+        return {"score_threshold": self.score_threshold,
+                "nms_iou_threshold": self.nms_iou_threshold}
+
+    def export_options(self) -> dict[str, Any]:
+        """As `crater_model.export.export_saved_model` takes them."""
+        return {"inference_input_type": self.inference_input_type.value,
+                "inference_input_shape": self.inference_input_shape, **self.thresholds()}
 
 
 @dg.asset(deps=[dg.AssetDep("checkpoint", partition_mapping=dg.AllPartitionMapping())],
-          group_name="craters", kinds={"tensorflow"}, owners=["team:craters"], code_version="2")
+          group_name="craters", kinds={"tensorflow"}, owners=["team:craters"], code_version="3")
 def best_model(context: dg.AssetExecutionContext, crater: Crater,
                config: BestModelConfig) -> dg.MaterializeResult:
     """The checkpoint with the best validation score, exported as a SavedModel.
@@ -54,12 +78,14 @@ def best_model(context: dg.AssetExecutionContext, crater: Crater,
                 f"{entry.partition}: {entry.note}" for entry in entries))
         previous = last_materialization(context.instance, "best_model")
         version = int(previous.metadata["version"]) + 1 if previous else 1
-        # One folder per way of training: the version grows only when another model wins.
+        # One folder per way of training and of export: the version grows only with another.
         key = f"best_model/{winner.made.artifact.partition('/')[2]}"
+        if config.export_options() != BestModelConfig().export_options():
+            key += f"-{short_hash(config.export_options())}"
         storage, dataset = crater.open_storage(), crater.dataset_folder()
         scenes = _test_scenes(storage, records)
         if not storage.exists(key):
-            _export(storage, key, dataset, scenes, winner, version)
+            _export(storage, key, dataset, scenes, winner, version, config)
         summary = json.loads((storage.fetch(key) / SUMMARY).read_text())
         serving, compared = in_service(context.instance), {}
         if serving and scenes and config.tolerance is not None:
@@ -85,6 +111,7 @@ def best_model(context: dg.AssetExecutionContext, crater: Crater,
         "test_scenes": summary["test_scenes"],
         "test_metrics": dg.MetadataValue.json(summary["test"]),
         **numbers(summary["test"], "test_"),
+        **{name: value for name, value in config.export_options().items() if value is not None},
         "in_service": serving or "none", "tolerance": config.tolerance, **compared,
     }
     return dg.MaterializeResult(metadata=metadata, data_version=dg.DataVersion(
@@ -98,17 +125,23 @@ def _test_scenes(storage: Storage, records: str) -> list[str]:
 
 
 def _export(storage: Storage, key: str, dataset: Path, scenes: list[str], winner: Entry,
-            version: int) -> None:
-    """Scores the winner on the test scenes, exports it and publishes both as one artifact."""
+            version: int, config: BestModelConfig) -> None:
+    """Scores the winner on the test scenes, exports it and publishes both as one artifact.
+
+    It is scored with the thresholds that it is exported with.
+    """
+    from crater_model.detector.detector import Detector
     from crater_model.evaluation import evaluate
     from crater_model.export import export_saved_model
 
     model_dir = storage.fetch(winner.made.artifact)
     folder = storage.path(key)
     shutil.rmtree(folder, ignore_errors=True)  # what an interrupted export left
-    test: dict[str, Any] = evaluate(model_dir, dataset, scenes=scenes,
+    detector = Detector.load(model_dir, **config.thresholds())
+    test: dict[str, Any] = evaluate(detector, dataset, scenes=scenes,
                                     output=folder / "evaluation") if scenes else {}
-    saved = export_saved_model(model_dir, folder / SAVED_MODEL, version, metrics=test)
+    saved = export_saved_model(model_dir, folder / SAVED_MODEL, version, metrics=test,
+                               **config.export_options())
     write_json(folder / SUMMARY, {
         "version": int(saved.name), "checkpoint": winner.made.artifact,
         "partition": winner.partition, "test_scenes": len(scenes), "test": test})

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from crater_model.commands.options import Values, add_command, scales, setting, whole
+from crater_model.commands.options import (Values, add_command, height_width, scales, setting,
+                                           whole)
+from crater_model.settings import INPUT_TYPES
 
 
 def train(commands) -> None:
@@ -63,10 +65,23 @@ def export(commands) -> None:
     def run(options) -> Values:
         from crater_model.export import export_saved_model
 
-        path = export_saved_model(options.model_dir, options.out, options.model_version)
+        path = export_saved_model(
+            options.model_dir, options.out, options.model_version,
+            inference_input_type=options.input_type, inference_input_shape=options.input_shape,
+            score_threshold=options.score_threshold, nms_iou_threshold=options.nms_iou_threshold)
         return {"saved_model": str(path), "version": int(path.name)}
 
     command = add_command(commands, "export", "write a SavedModel version for TF Serving", run)
     command.add_argument("model_dir", metavar="MODEL_DIR")
     command.add_argument("out", metavar="OUT")
-    command.add_argument("--model-version", type=whole, default=None)
+    command.add_argument("--model-version", type=whole, default=None,
+                         help="version number; None: the next free one")
+    command.add_argument("--input-type", choices=INPUT_TYPES, default="image_bytes",
+                         help="what a request holds; `crater detect` sends image_bytes")
+    command.add_argument("--input-shape", type=height_width, metavar="H,W",
+                         help="of image_tensor, in px; None: any size")
+    command.add_argument("--score-threshold", type=float, metavar="SCORE",
+                         help="lowest score of a detection; None: the experiment's")
+    command.add_argument("--nms-iou-threshold", type=float, metavar="IOU",
+                         help="overlap from which the weaker of two detections is dropped; "
+                         "None: the experiment's")

@@ -55,6 +55,13 @@ def size(text: str) -> tuple[int, int]:
     return int(width), int(height)
 
 
+def height_width(text: str) -> tuple[int, int]:
+    height, _, width = text.partition(",")
+    if not height.isdigit() or not width.isdigit():
+        raise argparse.ArgumentTypeError(f"{text}: expected HEIGHT,WIDTH in px, such as 512,640")
+    return int(height), int(width)
+
+
 def numbers(text: str) -> list[float]:
     try:
         return [float(part) for part in text.split(",")]

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
+import tf_keras
 import yaml
 
 from crater_model.annotations.pixels import encode_png
 from crater_model.annotations.stretch import PERCENTILES
 from crater_model.detections import Detections
 from crater_model.detector.experiment import Experiment, load_experiment
+from crater_model.detector.input_types import request_tensor
 from crater_model.detector.model import build_model
 from crater_model.detector.serving_module import DetectionModule
 from crater_model.detector.task import detections_from_outputs
-from crater_model.errors import CraterError, DataError
+from crater_model.errors import ConfigError, CraterError, DataError
 
 MODEL_CARD = "assets.extra/model_card.json"
 PARAMS = "params.yaml"
@@ -42,8 +45,13 @@ class Detector:
         self.stretch_percentiles = tuple(stretch_percentiles)
 
     @classmethod
-    def load(cls, path: str | Path) -> Detector:
+    def load(cls, path: str | Path, **thresholds: float | None) -> Detector:
         """Loads a model directory (its best checkpoint) or an exported SavedModel.
+
+        Args:
+          path: a model directory, a SavedModel or a folder of its versions (the newest).
+          thresholds: for a model directory, `score_threshold` and `nms_iou_threshold` as for
+            `load_trained`; a SavedModel has its own.
 
         Raises:
           CraterError: there is neither at `path`.
@@ -56,7 +64,7 @@ class Detector:
         if versions:
             return cls._from_saved_model(versions[-1][1])
         if (path / PARAMS).exists():
-            return cls.from_experiment(*load_trained(path))
+            return cls.from_experiment(*load_trained(path, **thresholds))
         raise CraterError(f"{path}: holds no detector; expected a model directory (params.yaml "
                           "and best/) or an exported SavedModel (saved_model.pb)")
 
@@ -66,8 +74,8 @@ class Detector:
         module = DetectionModule(experiment, model)
         task = experiment.task
         predict = tf.function(
-            module.detect_encoded, input_signature=[tf.TensorSpec([None], tf.string)])
-        return cls(lambda batch: predict(tf.constant(batch)),
+            module.detect_bytes, input_signature=[tf.TensorSpec([None], tf.string)])
+        return cls(partial(_ask, predict, "image_bytes"),
                    dict(enumerate(task.class_names, start=1)), task.model.input_size[0],
                    task.scales, task.stretch_percentiles)
 
@@ -79,7 +87,7 @@ class Detector:
         card = json.loads(card_path.read_text())
         loaded = tf.saved_model.load(str(path))
         signature = loaded.signatures["serving_default"]
-        detector = cls(lambda batch: signature(image_bytes=tf.constant(batch)),
+        detector = cls(partial(_ask, signature, card.get("inference_input_type", "image_bytes")),
                        {int(k): v for k, v in card["label_map"].items()}, card["chip_size"],
                        card["scales"], card.get("stretch_percentiles", PERCENTILES))
         detector._keep = loaded
@@ -101,16 +109,23 @@ class Detector:
                 raise DataError(f"image: got {image.dtype} {list(image.shape)}, expected uint8 "
                                 "[height, width] or [height, width, 3]")
         encoded = [image if isinstance(image, bytes) else encode_png(image) for image in images]
-        outputs = {k: v.numpy() for k, v in self._predict(encoded).items()}
-        return [detections_from_outputs({k: v[i] for k, v in outputs.items()},
-                                        _size(image), self.label_map)
-                for i, image in enumerate(images)]
+        return [detections_from_outputs(outputs, _size(image), self.label_map)
+                for image, outputs in zip(images, self._predict(encoded))]
 
 
-def load_trained(model_dir: str | Path) -> tuple[Experiment, Any]:
+def load_trained(model_dir: str | Path, *, score_threshold: float | None = None,
+                 nms_iou_threshold: float | None = None) -> tuple[Experiment, Any]:
     """The experiment and the Keras model of a model directory, with the best weights.
 
+    The model computes in float32, whatever it was trained in.
+
+    Args:
+      model_dir: a model directory of `training.train`.
+      score_threshold, nms_iou_threshold: 0..1, put in the place of the experiment's
+        `detection_generator.pre_nms_score_threshold` and `.nms_iou_threshold` if given.
+
     Raises:
+      ConfigError: a threshold is out of range.
       CraterError: the folder holds no trained model.
     """
     model_dir = Path(model_dir)
@@ -125,7 +140,17 @@ def load_trained(model_dir: str | Path) -> tuple[Experiment, Any]:
     checkpoint = best_checkpoint(model_dir) or tf.train.latest_checkpoint(str(model_dir))
     if checkpoint is None:
         raise CraterError(f"{model_dir}: holds no checkpoint yet; train it first")
-    model = build_model(experiment.task)
+    generator = experiment.task.model.detection_generator
+    if score_threshold is not None:
+        generator.pre_nms_score_threshold = _share("score_threshold", score_threshold)
+    if nms_iou_threshold is not None:
+        generator.nms_iou_threshold = _share("nms_iou_threshold", nms_iou_threshold)
+    precision = tf_keras.mixed_precision.global_policy()
+    tf_keras.mixed_precision.set_global_policy("float32")
+    try:
+        model = build_model(experiment.task)
+    finally:
+        tf_keras.mixed_precision.set_global_policy(precision)
     status = tf.train.Checkpoint(model=model).read(str(checkpoint))
     status.expect_partial().assert_existing_objects_matched()
     return experiment, model
@@ -135,6 +160,28 @@ def best_checkpoint(model_dir: str | Path) -> Path | None:
     """The checkpoint that scored best (its path without suffix), if there is one."""
     found = [path.with_suffix("") for path in (Path(model_dir) / BEST).glob("ckpt-*.index")]
     return max(found, key=lambda path: int(path.name.removeprefix("ckpt-")), default=None)
+
+
+def _share(name: str, value: float) -> float:
+    if not 0.0 <= value <= 1.0:
+        raise ConfigError(f"{name}: got {value}, expected a number from 0 to 1")
+    return float(value)
+
+
+def _ask(predict: Callable[..., dict[str, tf.Tensor]], input_type: str,
+         images: Sequence[bytes]) -> list[dict[str, np.ndarray]]:
+    """The outputs for each image. Pixels go one image a request, since sizes may differ."""
+    step, answers = 1 if input_type == "image_tensor" else len(images), []
+    for start in range(0, len(images), step):
+        request = request_tensor(input_type, images[start:start + step])
+        if input_type == "image_tensor":
+            _, inputs = predict.structured_input_signature
+            if not inputs[input_type].shape.is_compatible_with(request.shape):
+                raise DataError(f"image: got {list(request.shape[1:])}, but the model was exported "
+                                f"for {inputs[input_type].shape[1:]} px")
+        outputs = {k: v.numpy() for k, v in predict(**{input_type: request}).items()}
+        answers += [{k: v[i] for k, v in outputs.items()} for i in range(len(request))]
+    return answers
 
 
 def _size(image: np.ndarray | bytes) -> tuple[int, int]:

@@ -1,23 +1,29 @@
-"""The graph that is served: encoded images in, detections in their own pixels out.
+"""The graph that is served: images in, detections in their own pixels out.
 
 Only operations of the stock server are used: no Python function, no XLA, no custom op.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import tensorflow as tf
+
 from crater_model.detector.experiment import Experiment
-from crater_model.detector.inputs import fit_scale, standardize_and_pad, resize_image
+from crater_model.detector.inputs import fit_scale, resize_image, standardize_and_pad
+from crater_model.records.schema import ENCODED
+
+Outputs = dict[str, tf.Tensor]
 
 
 class DetectionModule(tf.Module):
     """The detector as `serving_default` runs it.
 
-    In: `image_bytes`, string [batch], PNG or JPEG, sizes may differ. Out, for the K
-    detections of the fullest image (the others padded with zeros): `detection_boxes` float32
-    [batch, K, 4] px of the image as it was sent, `detection_scores` float32 [batch, K],
-    `detection_classes` int64 [batch, K], `detection_masks` uint8 [batch, K, M, M]
-    (probability x 255 on the box), `num_detections` int32 [batch].
+    In: images in one of the forms of `input_types`. Out, for the K detections of the
+    fullest image (the others padded with zeros): `detection_boxes` float32 [batch, K, 4] px of
+    the image as it was sent, `detection_scores` float32 [batch, K], `detection_classes` int64
+    [batch, K], `detection_masks` uint8 [batch, K, M, M] (probability x 255 on the box),
+    `num_detections` int32 [batch].
     """
 
     def __init__(self, experiment: Experiment, model, card: str = ""):
@@ -28,11 +34,28 @@ class DetectionModule(tf.Module):
         self._card = card
         self._size = tuple(experiment.task.model.input_size[:2])
 
-    def detect_encoded(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Detections in encoded images."""
+    def detect(self, input_type: str) -> Callable[[tf.Tensor], Outputs]:
+        """The method that takes images in this form."""
+        return {"image_bytes": self.detect_bytes, "image_tensor": self.detect_tensor,
+                "tf_example": self.detect_examples}[input_type]
+
+    def detect_bytes(self, image_bytes: tf.Tensor) -> Outputs:
+        """Detections in PNG or JPEG files, string [batch]."""
+        return self._detect(image_bytes, _decode)
+
+    def detect_tensor(self, image_tensor: tf.Tensor) -> Outputs:
+        """Detections in images uint8 [batch, h, w, 3]."""
+        return self._detect(image_tensor, tf.identity)
+
+    def detect_examples(self, tf_example: tf.Tensor) -> Outputs:
+        """Detections in serialised `tf.train.Example`s, string [batch]."""
+        wanted = {ENCODED: tf.io.FixedLenFeature([], tf.string)}
+        return self.detect_bytes(tf.io.parse_example(tf_example, wanted)[ENCODED])
+
+    def _detect(self, batch: tf.Tensor, read: Callable[[tf.Tensor], tf.Tensor]) -> Outputs:
         with tf.device("cpu:0"):
             images, info = tf.map_fn(
-                self._prepare, image_bytes, fn_output_signature=(
+                lambda one: self._prepare(read(one)), batch, fn_output_signature=(
                     tf.TensorSpec([*self._size, 3], tf.float32), tf.TensorSpec([3, 2], tf.float32)))
         shapes, visible, factors = info[:, 0], info[:, 1], info[:, 2]
         outputs = self._call(images, visible)
@@ -50,22 +73,27 @@ class DetectionModule(tf.Module):
                 real, tf.cast(outputs["detection_scores"], tf.float32), 0.0),
             "detection_classes": tf.where(
                 real, tf.cast(outputs["detection_classes"], tf.int64), 0),
-            "detection_masks": tf.where(real[..., tf.newaxis, tf.newaxis], masks, tf.zeros_like(masks)),
+            "detection_masks": tf.where(
+                real[..., tf.newaxis, tf.newaxis], masks, tf.zeros_like(masks)),
             "num_detections": tf.cast(outputs["num_detections"], tf.int32),
         }
 
-    def describe(self, query: tf.Tensor) -> dict[str, tf.Tensor]:
+    def describe(self, query: tf.Tensor) -> Outputs:
         """What the model is: the model card as JSON, once for each string asked with.
 
         It lets a client know labels, scales and input size from the server alone.
         """
         return {"model_card": tf.fill(tf.shape(query), self._card)}
 
-    def _prepare(self, encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def _prepare(self, image: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """One image as the network reads it, and [size, visible size, factors] (y, x)."""
-        image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
-        image = tf.cast(tf.ensure_shape(image, [None, None, 3]), tf.float32)
+        image = tf.cast(image, tf.float32)
         shape = tf.cast(tf.shape(image)[:2], tf.float32)
         scaled, factors = resize_image(image, fit_scale(shape, self._size))
         visible = tf.cast(tf.shape(scaled)[:2], tf.float32)
         return standardize_and_pad(scaled, self._size), tf.stack([shape, visible, factors])
+
+
+def _decode(encoded: tf.Tensor) -> tf.Tensor:
+    image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
+    return tf.ensure_shape(image, [None, None, 3])

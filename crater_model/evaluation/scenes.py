@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,19 +20,22 @@ from crater_model.mapping.outlines import outlines
 from crater_model.mapping.tiles import detect_image
 from crater_model.progress import track
 
+if TYPE_CHECKING:
+    from crater_model.detector.detector import Detector
+
 # Sample pictures beside the scores.
 _PICTURES = 4
 # Larger scenes are scored but not shown: nobody could open the picture.
 _PICTURE_PX = 2**24
 
 
-def evaluate(model: str | Path, dataset_dir: str | Path, *,
+def evaluate(model: str | Path | Detector, dataset_dir: str | Path, *,
              scenes: Collection[str] | None = None, scales: Sequence[float] | None = None,
              output: str | Path | None = None) -> dict[str, Any]:
     """Scores a detector on the whole scenes of a labelled data set.
 
     Args:
-      model: a model directory or an exported SavedModel.
+      model: a model directory or an exported SavedModel, or a detector loaded from one.
       dataset_dir: a data set; its scenes may be of any size.
       scenes: names of the scenes to score (`Scene.scene`); all if None.
       scales: network px per scene px; those the detector was trained at if None.
@@ -52,7 +55,7 @@ def evaluate(model: str | Path, dataset_dir: str | Path, *,
     chosen = [s for s in dataset.scenes if scenes is None or s.scene in set(scenes)]
     if not chosen:
         raise DataError(f"{dataset_dir}: holds none of the {len(scenes or [])} scenes asked for")
-    detector = Detector.load(model)
+    detector = model if isinstance(model, Detector) else Detector.load(model)
     scales = tuple(scales or detector.scales or (1.0,))
     evaluator = Evaluator(detector.label_map)
     found = []

@@ -241,3 +241,23 @@ def failure_of(result) -> str:
     """The failure text of the one step that failed."""
     failed, = [event for event in result.all_events if event.is_step_failure]
     return failed.event_specific_data.user_failure_data.description
+
+
+def test_it_is_exported_as_the_run_says(chain, run_assets):
+    """Another export of the same training is another artifact, scored as it is exported."""
+    instance, crater = chain
+    before = last_materialization(instance, "best_model")
+    result = run_assets(instance, crater, "best_model", best_model={
+        "inference_input_type": "image_tensor", "score_threshold": 0.2, "tolerance": None})
+    assert result.success
+    made = last_materialization(instance, "best_model")
+    assert made.metadata["inference_input_type"] == "image_tensor"
+    assert made.metadata["score_threshold"] == 0.2 and "nms_iou_threshold" not in made.metadata
+    assert made.artifact.startswith(f"{before.artifact}-")
+    assert made.metadata["version"] == before.metadata["version"] + 1
+    card = json.loads((Path(made.metadata["saved_model"]) / "assets.extra" / "model_card.json")
+                      .read_text())
+    assert card["inference_input_type"] == "image_tensor" and card["score_threshold"] == 0.2
+    same, = [check for check in result.get_asset_check_evaluations()
+             if check.check_name == "saved_model_matches_checkpoint"]
+    assert same.passed, same.description
