@@ -18,6 +18,12 @@ from crater_model.mapping.body import Body, body_of
 CRATER_PIECES, BORDER_PIECES = 64, 1024
 # A border that runs over a pole is moved inwards by so many px, past it.
 _PAST_POLE = 1e-3
+# Halvings of the way from the inside to a point that is off the body.
+_HALVINGS = 40
+# No piece of an outline is so long (deg of longitude) but at a pole, or across 180 deg.
+_LONG_STEP = 60.0
+# Places that differ by less (deg) are one where the pieces of a shape are put together.
+_SAME = 1e-9
 
 
 @dataclass(frozen=True)
@@ -55,10 +61,11 @@ def mapped_area(georeference: Georeference, polygon: shapely.Geometry | None = N
 
     Args:
       polygon: shapely Polygon or MultiPolygon in px, whose holes count; the whole image if
-        None.
+        None. What of it is off the body does not count.
     """
     if polygon is None:
         polygon = shapely.box(0, 0, georeference.width, georeference.height)
+    polygon = shapely.union_all([_onto_body(p, georeference) for p in shapely.get_parts(polygon)])
     shape, body = _geodetic(polygon, georeference, BORDER_PIECES), body_of(georeference)
     geod = georeference.geod
     flat = pyproj.Proj({"proj": "cea", "a": geod.a, "b": geod.b})
@@ -69,14 +76,37 @@ def mapped_area(georeference: Georeference, polygon: shapely.Geometry | None = N
                       (geod.a / 1000, geod.b / 1000))
 
 
-def on_body(polygon: shapely.Polygon, georeference: Georeference) -> shapely.MultiPolygon:
-    """An outline in px as longitudes (-180..180) and latitudes of its body's system.
+def on_body(polygons: Sequence[shapely.Polygon], georeference: Georeference) -> np.ndarray:
+    """Outlines in px as longitudes (-180..180) and latitudes of their body's system.
 
-    Cut at 180 deg, closed over a pole that it holds, shells counter-clockwise; empty where a
-    part of it is off the body.
+    Returns:
+      MultiPolygons, object [n]: cut at 180 deg, closed over a pole that they hold, shells
+      counter-clockwise; empty where a part is off the body.
     """
-    shape = _geodetic(polygon, georeference, CRATER_PIECES)
-    return _in_system(shape, body_of(georeference), georeference)
+    polygons, body = np.asarray(polygons, dtype=object), body_of(georeference)
+    points, ring = segmented(polygons)
+    lonlat = georeference.lonlat(points)
+    plain = _plain(lonlat, ring, len(polygons))
+    made = np.full(len(polygons), None, dtype=object)
+    kept = plain[ring]
+    numbers = np.cumsum(plain) - 1
+    rings = shapely.linearrings(body.from_geodetic(lonlat[kept], georeference),
+                                indices=numbers[ring[kept]])
+    rings = np.where(shapely.is_ccw(rings), rings, shapely.reverse(rings))
+    made[plain] = shapely.multipolygons(shapely.polygons(rings), indices=np.arange(len(rings)))
+    for number in np.flatnonzero(~plain):
+        made[number] = _in_system(_geodetic(polygons[number], georeference, CRATER_PIECES), body,
+                                  georeference)
+    return made
+
+
+def _plain(lonlat: np.ndarray, ring: np.ndarray, n: int) -> np.ndarray:
+    """Which of n rings lie between -180 and 180 deg and go around no pole: bool [n]."""
+    plain = np.ones(n, bool)
+    plain[ring[~(np.abs(lonlat[:, 0]) <= 180.0)]] = False
+    far = np.abs(np.diff(lonlat[:, 0])) > _LONG_STEP
+    plain[ring[1:][far & (ring[1:] == ring[:-1])]] = False
+    return plain
 
 
 def _in_system(shape: shapely.MultiPolygon, body: Body, georeference: Georeference
@@ -98,6 +128,23 @@ def _geodetic(shape: shapely.Geometry, georeference: Georeference, pieces: int
         holes = [_ring(hole, georeference, poles, pieces) for hole in part.interiors]
         made.append(shapely.difference(outer, shapely.union_all(holes)) if holes else outer)
     return _polygons(shapely.union_all(made))
+
+
+def _onto_body(polygon: shapely.Polygon, georeference: Georeference) -> shapely.Polygon:
+    """A polygon in px whose points off the body are moved towards its inside, onto it."""
+    fine = shapely.segmentize(polygon, max(polygon.length / BORDER_PIECES, 1e-9))
+    points = shapely.get_coordinates(fine)
+    off = ~np.isfinite(georeference.lonlat(points)).all(axis=1)
+    if not off.any():
+        return polygon
+    inside = shapely.get_coordinates(polygon.representative_point())
+    good, bad = np.repeat(inside, off.sum(), axis=0), points[off]
+    for _ in range(_HALVINGS):
+        middle = (good + bad) / 2
+        on = np.isfinite(georeference.lonlat(middle)).all(axis=1, keepdims=True)
+        good, bad = np.where(on, middle, good), np.where(on, bad, middle)
+    points[off] = good
+    return shapely.make_valid(shapely.set_coordinates(fine, points))
 
 
 def _poles(georeference: Georeference) -> dict[float, shapely.Point]:
@@ -128,7 +175,7 @@ def _ring(ring: shapely.LinearRing, georeference: Georeference,
     return shapely.union_all([
         shapely.transform(shapely.intersection(shape, shapely.box(
             360 * turn - 180, -90, 360 * turn + 180, 90)), lambda p: p - [360 * turn, 0])
-        for turn in turns])
+        for turn in turns], grid_size=_SAME)
 
 
 def _polygons(shape: shapely.Geometry) -> shapely.MultiPolygon:

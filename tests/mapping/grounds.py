@@ -10,10 +10,12 @@ import shapely
 
 from crater_model.annotations.georeference import Georeference
 from crater_model.mapping.craters import Craters
+from crater_model.mapping.maps import Map
 
 MOON = 1737400.0
 DEGREE = MOON * math.pi / 180
 SIZE = (500, 300)  # width, height px
+RADII = (5.0, 2.0, 0.8, 1.1, 0.9)  # km
 # What craters are drawn in: images of 500 x 300 px, not square, of 100 m/px and the like.
 PLACES = {
     "equator": ("IAU_2015:30110", (100.0, 0, -25e3, 0, -100.0, 15e3)),
@@ -63,3 +65,19 @@ def cap_diameter(radius_km: float, body_radius: float = MOON) -> float:
 
 def distance_km(geod: pyproj.Geod, one, other) -> float:
     return geod.inv(*one, *other)[2] / 1000
+
+
+def crater_map(place="180", name="scene.tif", **more) -> Map:
+    """Five circles on the ground of `RADII` km around the image's middle, the first cut by 180 deg
+    in the place of that name, and one rock of another class."""
+    georeference = image(place)
+    shapes = [circle(georeference, *georeference.lonlat([[250 + 55 * i, 150 + 20 * i]])[0], r)
+              for i, r in enumerate(RADII)]
+    found = craters(shapes, classes=[1, 1, 1, 1, 2], edge=[True, False, False, False, False],
+                    label_map={1: "crater", 2: "rock"})
+    return Map(name, found, georeference, **more)
+
+
+def px_map(**more) -> Map:
+    found = craters([shapely.box(30, 10, 70, 30), shapely.box(5, 40, 15, 50)], size=(60, 100))
+    return Map("a.png", found, **more)
