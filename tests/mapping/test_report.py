@@ -25,8 +25,8 @@ def test_report(tmp_path):
                       parameters={"threshold": 0.5}).read_text()
     assert len(page) < 2e6 and page.count("src='data:image/png;base64,") == 9
     assert "src='http" not in page and "&lt;scene&gt;.tif" in page and "<scene>" not in page
-    for text in ("Moon", "IAU_2015:30100", "km²", "threshold", "5 craters", "The faintest", "R plot",
-                 "5 were found by outline and 5 by the catalogue rule"):
+    for text in ("Moon", "IAU_2015:30100", "km²", "threshold", "5 craters", "The faintest",
+                 "R plot", "5 were found by outline and 5 by the catalogue rule"):
         assert text in page, text
     px = write_maps(tmp_path / "px.html", [px_map()]).read_text()
     assert "no georeference" in px and px.count("<img") == 2

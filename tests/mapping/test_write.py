@@ -19,6 +19,7 @@ import shapely
 from pycocotools.coco import COCO
 
 from crater_model.annotations.formats import catalogue
+from crater_model.annotations.georeference import Georeference
 from crater_model.annotations.raster import ArrayRaster, open_raster
 from crater_model.errors import ConfigError
 from crater_model.mapping.craters import Craters
@@ -26,7 +27,7 @@ from crater_model.mapping.formats.geojson import bbox
 from crater_model.mapping.maps import Map
 from crater_model.mapping.sizes import size_frequencies
 from crater_model.mapping.write import SUFFIXES, write_maps
-from tests.mapping.grounds import RADII, SIZE, crater_map, craters, image, px_map
+from tests.mapping.grounds import MOON, RADII, SIZE, crater_map, craters, image, px_map
 
 @pytest.fixture
 def craterstats(monkeypatch):
@@ -106,8 +107,36 @@ def test_geojson_is_rfc_7946(tmp_path):
     assert shapely.geometry.shape(px["features"][0]["geometry"]).bounds == (30, 10, 70, 30)
 
 
+def test_a_table_of_images_of_every_kind(tmp_path):
+    """With and without craters, with and without a place."""
+    none = Map("none", Craters.empty((300, 500)), image("180"))
+    path = write_maps(tmp_path / "a.csv", [px_map(), none, crater_map()])
+    rows = list(csv.DictReader(path.open()))
+    assert [row["CRATER_ID"] for row in rows] == ["1-000001", "1-000002"] + [
+        f"3-00000{n}" for n in range(1, 6)]
+    assert rows[0]["DIAM_CIRC_IMG"] == "" and float(rows[2]["DIAM_CIRC_IMG"]) > 9.99
+    assert rows[0]["edge"] == "0" and rows[2]["edge"] == "1"
+
+
+def test_craters_off_the_body_have_no_place(tmp_path, craterstats):
+    """Of two outlines in a disc of the Moon one is beside it: rows for both, one place."""
+    disc = Georeference(f"+proj=ortho +R={MOON}", (4000.0, 0, -2e6, 0, -4000.0, 12e5), 1000, 600)
+    shapes = [shapely.Point(500, 300).buffer(20), shapely.box(0, 0, 20, 20)]
+    made = Map("disc", craters(shapes, size=(600, 1000)), disc,
+               open=lambda: ArrayRaster(np.zeros((600, 1000), np.uint8)))
+    for suffix in SUFFIXES:
+        write_maps(tmp_path / f"a{suffix}", [made])
+    features = json.loads((tmp_path / "a.geojson").read_text())["features"]
+    assert features[1]["geometry"] is None and features[1]["properties"]["lon_deg"] is None
+    points = pyogrio.raw.read(tmp_path / "a.gpkg", layer="craters")[2]
+    assert points[0] is not None and points[1] is None
+    assert len(list(csv.DictReader((tmp_path / "a.csv").open()))) == 2
+    assert len(craterstats.Cratercount(str(tmp_path / "a.diam")).diam) == 1
+
+
 def test_boxes_across_180():
-    boxes = [shapely.box(170, 0, 180, 5), shapely.box(-180, 0, -175, 6), shapely.box(-170, 1, -160, 2)]
+    boxes = [shapely.box(170, 0, 180, 5), shapely.box(-180, 0, -175, 6),
+             shapely.box(-170, 1, -160, 2)]
     assert bbox(boxes) == [170, 0, -160, 6]
     assert bbox(boxes[1:]) == [-180, 0, -160, 6]
     assert bbox([shapely.box(-180, 60, 180, 90)]) == [-180, 60, 180, 90]
@@ -227,7 +256,8 @@ def test_moon_geo_in_every_format(real_data, tmp_path, craterstats):
     shapes = [shapely.Polygon(np.reshape(e["segmentation"][0], (-1, 2))) for e in entries[:400]]
     with open_raster(raster_file) as raster:
         place = raster.georeference
-    made = Map("moon", craters(shapes, size=(4096, 4096)), place, open=lambda: open_raster(raster_file))
+    made = Map("moon", craters(shapes, size=(4096, 4096)), place,
+               open=lambda: open_raster(raster_file))
     known = catalogue.load(folder / "catalogue_global.csv")
     for suffix in SUFFIXES:
         write_maps(tmp_path / f"a{suffix}", [made], catalogue=known)

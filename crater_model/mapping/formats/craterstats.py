@@ -25,8 +25,9 @@ def write_scc(path: Path, maps: Sequence[Map]) -> Path:
     body = require_ground(path, maps)
     equatorial, polar = maps[0].mapped.axes_km
     lines = [
-        "# Spatial crater count", "#", "# Ellipsoid axes:", f"a_axis_radius = {equatorial:.6f} <km>",
-        f"b_axis_radius = {equatorial:.6f} <km>", f"c_axis_radius = {polar:.6f} <km>",
+        "# Spatial crater count", "#", "# Ellipsoid axes:",
+        f"a_axis_radius = {equatorial:.6f} <km>", f"b_axis_radius = {equatorial:.6f} <km>",
+        f"c_axis_radius = {polar:.6f} <km>",
         f'coordinate_system_name = "{body.code or body.name}"', "#",
         f"# Longitudes east, -180..180; latitudes {body.latitudes}", "#", "# area_shapes:",
         "unit_boundary = {vertex, sub_area, tag, lon, lat", *_boundary(maps), "}", "#",
@@ -48,7 +49,8 @@ def write_diam(path: Path, maps: Sequence[Map]) -> Path:
     body = require_ground(path, maps)
     lines = ["# Crater diameters for craterstats", "#",
              f"# {body.name}, longitudes east, -180..180; latitudes {body.latitudes}", "#",
-             "# area, km^2", f"area = {_total(maps)}", "#", "crater = {diameter, fraction, lon, lat"]
+             "# area, km^2", f"area = {_total(maps)}", "#",
+             "crater = {diameter, fraction, lon, lat"]
     lines += [f"{row.diameter_km:.9f}\t1\t{row.lon_deg:.8f}\t{row.lat_deg:.8f}"
               for row in _counted(maps).itertuples()]
     return write_bytes(path, "\n".join([*lines, "}", ""]).encode())

@@ -39,7 +39,7 @@ def write(path: Path, maps: Sequence[Map], catalogue: CataloguedCraters | None =
     parts = [page.numbers("Numbers", _numbers(maps, rows))]
     if body is None:
         parts.append(page.text("The images have no georeference: sizes are in px, and there are no "
-                               "size frequencies per km²."))
+                               "size frequencies per km² and no comparison with a catalogue."))
     else:
         parts += _sizes(maps)
     if len(rows):
