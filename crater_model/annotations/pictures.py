@@ -138,7 +138,7 @@ def count_histogram(dataset: Dataset) -> bytes:
         axes.hist(counts, bins=np.arange(0, most + 1 + width, width) - 0.5,
                   color=np.array(OUTLINE) / 255)
         axes.set(xlabel="labels in an image", ylabel="images")
-    return _figure(draw)
+    return figure(draw)
 
 
 def _size_histogram(values: list[list[float]], label: str, names: list[str],
@@ -154,17 +154,17 @@ def _size_histogram(values: list[list[float]], label: str, names: list[str],
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
         axes.set(xlabel=label, ylabel="count")
         axes.legend(frameon=False)
-    return _figure(draw)
+    return figure(draw)
 
 
-def _figure(draw: Callable) -> bytes:
+def figure(draw: Callable) -> bytes:
     """PNG bytes of a small figure with what `draw(axes)` draws."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(5.2, 2.8), dpi=100, layout="constrained")
-    draw(figure.add_subplot())
+    drawing = Figure(figsize=(5.2, 2.8), dpi=100, layout="constrained")
+    draw(drawing.add_subplot())
     out = io.BytesIO()
-    figure.savefig(out, format="png")
+    drawing.savefig(out, format="png")
     return out.getvalue()
 
 

@@ -75,7 +75,7 @@ def test_detection_through_a_server(blob_server, tmp_path):
 
 def test_wrong_requests_are_one_line(tmp_path):
     cv2.imwrite(str(tmp_path / "a.png"), np.zeros((8, 9), np.uint8))
-    with pytest.raises(ConfigError, match="unknown suffix '.tif', expected one of .geojson"):
+    with pytest.raises(ConfigError, match="unknown suffix '.tif', expected one of .gpkg"):
         detect_files([tmp_path / "a.png"], tmp_path / "a.tif", server="127.0.0.1:1")
     with pytest.raises(ConfigError, match="a picture shows one image, got 2"):
         detect_files([tmp_path / "a.png"] * 2, tmp_path / "o.png", server="127.0.0.1:1")

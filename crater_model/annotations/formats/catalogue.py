@@ -29,7 +29,7 @@ from crater_model.annotations.formats.placing import (
 from crater_model.annotations.formats.source import (
     Label, LabelledImage, Notes, Reading, Source, head)
 from crater_model.annotations.georeference import Georeference
-from crater_model.errors import DataError
+from crater_model.errors import DataError, DataProblems
 
 NAME = "catalogue"
 TITLE = "crater catalogue (CSV with longitude, latitude, diameter)"
@@ -84,8 +84,23 @@ def read(source: Source, files: Sequence[Path], notes: Notes) -> Reading:
     images = georeferenced_images(source, notes)
     labels: dict[Path, list[Label]] = defaultdict(list)
     for path in files:
-        place(_craters(source, path, notes), images, labels, notes)
+        place(_craters(source.name(path), path, notes), images, labels, notes)
     return Reading([LabelledImage(path, labels[path]) for path, _ in images])
+
+
+def load(path: str | Path) -> Craters:
+    """The craters of one catalogue, wherever they lie.
+
+    Raises:
+      DataError: the file is missing or no catalogue. DataProblems: rows cannot be used.
+    """
+    path, notes = Path(path), Notes()
+    if not path.is_file():
+        raise DataError(f"{path}: does not exist, expected a crater catalogue; name it again")
+    found = _craters(str(path), path, notes)
+    if notes.problems:
+        raise DataProblems(notes.problems, "a comparison needs every row")
+    return found
 
 
 def columns(names: Sequence[str]) -> Columns | None:
@@ -161,14 +176,15 @@ def _layout(path: Path) -> _Layout | None:
     return None
 
 
-def _craters(source: Source, path: Path, notes: Notes) -> Craters:
-    """The rows of a catalogue that can be used; the others are problems in `notes`."""
+def _craters(name: str, path: Path, notes: Notes) -> Craters:
+    """The rows of a catalogue that can be used; the others are problems in `notes`. `name` is
+    what messages call it."""
     layout = _layout(path)
     if layout is None:
         raise DataError(f"{path}: has no columns for longitude, latitude and diameter in its first "
                         "line; name them, for example lon, lat, diameter_km")
-    rows = Rows(source.name(path), notes)
-    table = _table(path, layout, source.name(path), notes)
+    rows = Rows(name, notes)
+    table = _table(path, layout, name, notes)
     craters = _usable(table, layout.columns, rows, notes)
     rows.close()
     return craters

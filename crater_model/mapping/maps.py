@@ -1,0 +1,120 @@
+"""An image's craters with all that the files about them need."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import shapely
+
+from crater_model.annotations.georeference import Georeference
+from crater_model.annotations.raster import Raster
+from crater_model.errors import ConfigError
+from crater_model.mapping.body import Body
+from crater_model.mapping.craters import Craters
+from crater_model.mapping.ground import MappedArea, mapped_area, on_body
+from crater_model.mapping.measure import measure
+
+
+@dataclass(frozen=True, eq=False)
+class Map:
+    """What was found in one image.
+
+    Attributes:
+      name: of the image.
+      craters: in px of the image.
+      georeference: the image's place, or None.
+      area: shapely Polygon or MultiPolygon in px of what was searched and has data; the
+        whole image if None.
+      open: opens the image for pictures of it; needed by `.png` and, for samples, `.html`.
+    """
+
+    name: str
+    craters: Craters
+    georeference: Georeference | None = None
+    area: shapely.Geometry | None = None
+    open: Callable[[], Raster] | None = None
+
+    @functools.cached_property
+    def table(self) -> pd.DataFrame:
+        """`measure.measure` of its craters."""
+        return measure(self.craters, self.georeference)
+
+    @functools.cached_property
+    def mapped(self) -> MappedArea | None:
+        """The searched ground; None without a georeference."""
+        return self.georeference and mapped_area(self.georeference, self.area)
+
+    @property
+    def searched(self) -> shapely.Geometry:
+        """The searched part of the image in px."""
+        height, width = self.craters.size
+        return shapely.box(0, 0, width, height) if self.area is None else self.area
+
+    def contains(self, points: np.ndarray) -> np.ndarray:
+        """Which points [n, 2] (px) are in the searched part: bool [n]."""
+        searched = self.searched
+        shapely.prepare(searched)
+        return shapely.intersects_xy(searched, points)
+
+    def counted(self) -> np.ndarray:
+        """Which craters are in the searched ground by their centre and have a size in km:
+        bool [n]."""
+        inside = self.contains(self.table[["x_px", "y_px"]].to_numpy())
+        return inside & np.isfinite(self.table["diameter_km"].to_numpy())
+
+    @functools.cached_property
+    def shapes(self) -> np.ndarray:
+        """The outlines on the body (`ground.on_body`), or in px without a georeference:
+        object [n]."""
+        if self.georeference is None:
+            return self.craters.outlines
+        return on_body(self.craters.outlines, self.georeference)
+
+
+def one_body(path: str | Path, maps: Sequence[Map]) -> Body | None:
+    """The body that all the images show; None where none of them has a georeference.
+
+    Raises:
+      ConfigError: they show several, or some have no georeference.
+    """
+    bodies = {None if m.mapped is None else m.mapped.body.name: m for m in maps}
+    if len(bodies) > 1:
+        (one, first), (other, second) = list(bodies.items())[:2]
+        raise ConfigError(f"{path}: one file has one coordinate system, but {first.name} shows "
+                          f"{one or 'no known place'} and {second.name} "
+                          f"{other or 'no known place'}; write a file for each")
+    only = next(iter(maps), None)
+    return only.mapped.body if only and only.mapped else None
+
+
+def require_ground(path: str | Path, maps: Sequence[Map]) -> Body:
+    """The one body, for a file in km.
+
+    Raises:
+      ConfigError: as `one_body`, or there is no georeference at all.
+    """
+    body = one_body(path, maps)
+    if body is None:
+        name = maps[0].name if maps else "no image"
+        raise ConfigError(f"{path}: a {Path(path).suffix} file needs km, but {name} has no "
+                          "georeference; give the image one (GeoTIFF, or a world file and "
+                          ".aux.xml beside it) or choose .csv, .gpkg or .geojson")
+    return body
+
+
+def all_rows(maps: Sequence[Map]) -> pd.DataFrame:
+    """The tables of all images in one, with `crater_id` ("2-000017": the 17th of the second
+    image) and `image` before the measures."""
+    parts = []
+    for number, entry in enumerate(maps, start=1):
+        ids = [f"{number}-{crater:06d}" for crater in range(1, len(entry.table) + 1)]
+        part = entry.table.copy()
+        part.insert(0, "crater_id", pd.Series(ids, dtype=object))
+        part.insert(1, "image", pd.Series([entry.name] * len(part), dtype=object))
+        parts.append(part)
+    return pd.concat(parts, ignore_index=True)
