@@ -63,7 +63,7 @@ def serve(commands) -> None:
     command.add_argument("--max-images", type=whole, default=limits.max_images,
                          help="images of a request")
     command.add_argument("--max-megapixels", type=float, default=limits.max_megapixels,
-                         help="decoded pixels of a request; each needs some 15 bytes of memory")
+                         help="decoded pixels of a request; each needs some 17 bytes of memory")
 
 
 def detect(commands) -> None:

@@ -35,7 +35,7 @@ class Limits:
       max_request_mb: its size in MiB as it is sent.
       max_images: images (rows of its inputs).
       max_megapixels: pixels of all its images together once decoded. The exported model
-        needs some 15 bytes for each, so this bounds memory: 1.5 GB a batch thread.
+        needs some 17 bytes for each, so this bounds memory: 1.7 GB a batch thread.
       max_connections: HTTP connections open at the same time.
     """
 

@@ -134,13 +134,14 @@ def test_sigterm_lets_requests_end_and_then_stops_the_process(blob_model, until)
         stderr=subprocess.PIPE, text=True, env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"})
     try:
         seen = []
-        while not (ports := re.search(r"serving crater \[12\]: gRPC on 127.0.0.1:(\d+), REST on "
-                                      r"http://127.0.0.1:(\d+)", line := process.stderr.readline())):
+        ready = re.compile(r"serving crater \[12\]: gRPC on 127.0.0.1:(\d+), "
+                           r"REST on http://127.0.0.1:(\d+)")
+        while not (ports := ready.search(line := process.stderr.readline())):
             seen.append(line)
             assert process.poll() is None, "".join(seen)
         with RawClient(*map(int, ports.groups())) as client, ThreadPoolExecutor(2) as pool:
             assert client.healthy()
-            answers = [pool.submit(client.predict, [wide]), pool.submit(client.rest_predict, [wide])]
+            answers = [pool.submit(ask, [wide]) for ask in (client.predict, client.rest_predict)]
             until(lambda: "} 2" in client.rest("/monitoring/prometheus/metrics")[1].split(
                 "queuing_latency_count")[-1])
             process.send_signal(signal.SIGTERM)
