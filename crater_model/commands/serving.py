@@ -23,18 +23,47 @@ def image(commands) -> None:
 
 
 def serve(commands) -> None:
+    from crater_model.serving.settings import Batching, Limits
+
     def run(options) -> Values:
         from crater_model.serving.server import serve
 
         serve(options.saved_model, grpc_port=options.grpc_port, rest_port=options.rest_port,
-              host=options.host)
+              host=options.host, keep_versions=options.keep_versions,
+              batching=Batching(options.max_batch_size, options.batch_timeout_ms,
+                                options.batch_threads, options.max_queued),
+              limits=Limits(options.max_request_mb, options.max_images, options.max_megapixels))
         return {"_text": "stopped"}
 
-    command = add_command(commands, "serve", "a local server with TF Serving's API", run)
-    command.add_argument("saved_model", metavar="SAVED_MODEL")
-    command.add_argument("--grpc-port", type=int, default=8500)
-    command.add_argument("--rest-port", type=int, default=8501)
-    command.add_argument("--host", default="127.0.0.1")
+    command = add_command(commands, "serve", "a local server with TF Serving's API, for "
+                          "development and machines without Docker", run)
+    command.description = (
+        "Serves SAVED_MODEL with TF Serving's gRPC and REST APIs. Meant for development and for "
+        "machines without Docker: for production build the image (crater image build). A new "
+        "version that appears below SAVED_MODEL is loaded while the old one serves.")
+    batching, limits = Batching(), Limits()
+    command.add_argument("saved_model", metavar="SAVED_MODEL",
+                         help="a version folder, or the parent of several")
+    command.add_argument("--grpc-port", type=int, default=8500, help="0: any free one")
+    command.add_argument("--rest-port", type=int, default=8501,
+                         help="also has Prometheus metrics: /monitoring/prometheus/metrics")
+    command.add_argument("--host", default="127.0.0.1", help="0.0.0.0: every interface")
+    command.add_argument("--keep-versions", type=whole, default=1, metavar="N",
+                         help="serve the newest N that can be loaded; older ones are unloaded")
+    command.add_argument("--max-batch-size", type=whole, default=batching.max_batch_size,
+                         help="images of several requests run together; 1: no batching")
+    command.add_argument("--batch-timeout-ms", type=float, default=batching.batch_timeout_ms,
+                         help="how long requests that wait together wait for more")
+    command.add_argument("--batch-threads", type=whole, default=batching.num_batch_threads,
+                         help="batches run at the same time")
+    command.add_argument("--max-queued", type=whole, default=batching.max_queued,
+                         help="requests that may wait; more are answered RESOURCE_EXHAUSTED")
+    command.add_argument("--max-request-mb", type=whole, default=limits.max_request_mb,
+                         help="MiB of a request")
+    command.add_argument("--max-images", type=whole, default=limits.max_images,
+                         help="images of a request")
+    command.add_argument("--max-megapixels", type=float, default=limits.max_megapixels,
+                         help="decoded pixels of a request; each needs some 17 bytes of memory")
 
 
 def detect(commands) -> None:

@@ -1,18 +1,20 @@
 """`python -m crater_model.serving`: the local server under `tensorflow_model_server`'s flags.
 
 With it a container or a script made for TF Serving runs where TF Serving's binary is not
-at hand. Batching and monitoring files must exist and are otherwise not used: this
-server does neither.
+at hand. It is meant for development and tests.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from crater_model.errors import CraterError, ServingError
+from crater_model.serving.config import batching_of, metrics_path_of, models_of
+from crater_model.serving.settings import POLL_SECONDS, Batching
 
 
 def _switch(text: str) -> bool:
@@ -33,6 +35,8 @@ def parser() -> argparse.ArgumentParser:
     flags.add_argument("--model_config_file", type=Path, help="ModelServerConfig as text")
     flags.add_argument("--batching_parameters_file", type=Path)
     flags.add_argument("--monitoring_config_file", type=Path)
+    flags.add_argument("--file_system_poll_wait_seconds", type=float, default=POLL_SECONDS,
+                       help="look for new versions this often; 0: only at the start")
     for name in ("enable_batching", "enable_grpc_healthcheck_service",
                  "allow_version_labels_for_unavailable_models",
                  "enable_serialization_as_tensor_content"):
@@ -40,37 +44,11 @@ def parser() -> argparse.ArgumentParser:
     return flags
 
 
-def models_of(config_file: Path, labels_at_boot: bool) -> list:
-    """The models that a ModelServerConfig file names."""
-    from google.protobuf import text_format
-    from tensorflow_serving.config import model_server_config_pb2
-
-    from crater_model.serving.models import Model
-    from crater_model.serving.versions import version_folders
-
-    try:
-        config = text_format.Parse(config_file.read_text(),
-                                   model_server_config_pb2.ModelServerConfig())
-    except text_format.ParseError as error:
-        raise ServingError(f"{config_file}: not a ModelServerConfig: {error}") from None
-    models = []
-    for entry in config.model_config_list.config:
-        if entry.version_labels and not labels_at_boot:  # as TF Serving does
-            raise ServingError(f"{config_file}: labels versions before they are loaded; give "
-                               "--allow_version_labels_for_unavailable_models")
-        versions = version_folders(entry.base_path)
-        policy = entry.model_version_policy
-        if policy.HasField("specific"):
-            missing = set(policy.specific.versions) - set(versions)
-            if missing:
-                raise ServingError(f"{entry.base_path}: has no version {min(missing)}, "
-                                   f"which {config_file} names; it has {list(versions)}")
-            versions = {number: versions[number] for number in policy.specific.versions}
-        elif not policy.HasField("all"):
-            newest = sorted(versions)[-(policy.latest.num_versions or 1):]
-            versions = {number: versions[number] for number in newest}
-        models.append(Model(entry.name, versions, dict(entry.version_labels)))
-    return models
+def _batching(flags) -> Batching:
+    if not flags.enable_batching:
+        return Batching(max_batch_size=1, num_batch_threads=os.cpu_count() or 1)
+    return batching_of(flags.batching_parameters_file) if flags.batching_parameters_file \
+        else Batching()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -85,17 +63,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise ServingError("give --model_config_file or --model_base_path")
         from crater_model.serving.models import Model
         from crater_model.serving.server import Server, run
-        from crater_model.serving.versions import version_folders
 
         if flags.model_config_file:
             models = models_of(flags.model_config_file,
                                flags.allow_version_labels_for_unavailable_models)
         else:
-            versions = version_folders(flags.model_base_path)
-            newest = max(versions)
-            models = [Model(flags.model_name, {newest: versions[newest]})]
+            models = [Model(flags.model_name, flags.model_base_path)]
         run(Server(models, grpc_port=flags.port, rest_port=flags.rest_api_port or None,
-                   host=flags.host, enable_health=flags.enable_grpc_healthcheck_service))
+                   host=flags.host, enable_health=flags.enable_grpc_healthcheck_service,
+                   batching=_batching(flags), poll_s=flags.file_system_poll_wait_seconds,
+                   metrics_path=flags.monitoring_config_file
+                   and metrics_path_of(flags.monitoring_config_file)))
     except CraterError as error:
         print(error, file=sys.stderr)
         return 1

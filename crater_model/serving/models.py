@@ -1,165 +1,119 @@
-"""Models as a server holds them: named, in numbered versions, loaded and warmed up.
+"""Models as a server holds them: named, in numbered versions that come and go.
 
-The folder layout, the version numbers, the warm-up file and the error codes are TF
-Serving's (https://github.com/tensorflow/serving): BASE/<version>/saved_model.pb, the
-version an integer, `assets.extra/tf_serving_warmup_requests` a TFRecord file of
-PredictionLog messages.
+The folder layout, the version numbers and the states are TF Serving's
+(https://github.com/tensorflow/serving): BASE/<version>/saved_model.pb, the version an
+integer; START, LOADING, AVAILABLE, UNLOADING, END. Two things differ on purpose: when the
+newest version cannot be loaded an older one is served also at the start, and the last
+version goes on being served when its folder vanishes.
 """
 
 from __future__ import annotations
 
+import gc
+import sys
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
-import numpy as np
-import tensorflow as tf
-from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
-from tensorflow_serving.apis import get_model_status_pb2, prediction_log_pb2
+from tensorflow_serving.apis import get_model_status_pb2
 
 from crater_model.errors import ServingError
+from crater_model.serving.servable import ModelVersion, RequestError
+from crater_model.serving.versions import Policy, fingerprint, scan, version_folders
 
-WARM_UP = Path("assets.extra") / "tf_serving_warmup_requests"
-_INIT_OP = "__saved_model_init_op"  # an implementation detail that clients cannot call
 State = get_model_status_pb2.ModelVersionStatus
+NEWEST = None  # a label's version: whichever is the newest that can be asked
 
 
-class RequestError(Exception):
-    """A request that cannot be answered: a gRPC status code and one line that says why."""
+@dataclass
+class _Slot:
+    """A version: its state, why it failed, and how many requests use it."""
 
-    def __init__(self, code: grpc.StatusCode, message: str):
-        super().__init__(message)
-        self.code, self.message = code, message
-
-
-class ModelVersion:
-    """One loaded version. `predict` may be called from several threads at once.
-
-    Attributes:
-      version: its number.
-      signatures: name -> SignatureDef, without TensorFlow's own initialiser.
-    """
-
-    def __init__(self, path: str | Path, version: int):
-        """Loads the SavedModel at `path` and runs its warm-up requests.
-
-        Raises:
-          ServingError: it cannot be loaded, or its warm-up file is damaged.
-        """
-        self.path, self.version = Path(path), version
-        try:
-            self.signatures = _read_signatures(self.path / "saved_model.pb")
-            self._module = tf.saved_model.load(str(path))  # keeps the variables alive
-            self.warm_up()
-        except ServingError:
-            raise
-        except Exception as error:  # TensorFlow raises many kinds here
-            raise ServingError(f"{path}: this SavedModel cannot be loaded: {_one_line(error)}; "
-                               "export it again") from error
-
-    def warm_up(self) -> int:
-        """Runs the recorded requests, so that the first real one is not the slow one."""
-        file = self.path / WARM_UP
-        count = 0
-        try:
-            if file.is_file():
-                for record in tf.data.TFRecordDataset(str(file)).as_numpy_iterator():
-                    log = prediction_log_pb2.PredictionLog.FromString(record)
-                    request = log.predict_log.request
-                    self.predict({name: tf.make_ndarray(value)
-                                  for name, value in request.inputs.items()},
-                                 request.model_spec.signature_name)
-                    count += 1
-        except Exception as error:
-            raise ServingError(f"{file}: warm-up request {count + 1} fails: {_one_line(error)}; "
-                               "export the model again") from error
-        return count
-
-    def signature(self, name: str = "") -> meta_graph_pb2.SignatureDef:
-        """The signature of this name; '' means serving_default."""
-        try:
-            return self.signatures[name or "serving_default"]
-        except KeyError:
-            raise RequestError(
-                grpc.StatusCode.INVALID_ARGUMENT,
-                f"signature {name!r} is unknown; this model has {', '.join(self.signatures)}"
-            ) from None
-
-    def predict(self, inputs: Mapping[str, np.ndarray], signature_name: str = "",
-                outputs: Iterable[str] = ()) -> dict[str, np.ndarray]:
-        """Runs a signature.
-
-        Args:
-          inputs: input name -> array; strings as arrays of bytes objects.
-          signature_name: '' for serving_default.
-          outputs: names of the outputs wanted; none for all of them.
-
-        Raises:
-          RequestError: INVALID_ARGUMENT for a wrong name, type or shape and for an image
-            that cannot be read; the message names it.
-        """
-        signature = self.signature(signature_name)
-        tensors = _checked_inputs(signature, inputs)
-        unknown = sorted(set(outputs) - set(signature.outputs))
-        if unknown:
-            raise RequestError(grpc.StatusCode.INVALID_ARGUMENT,
-                               f"output {unknown[0]!r} is unknown; this model gives "
-                               f"{', '.join(sorted(signature.outputs))}")
-        function = self._module.signatures[signature_name or "serving_default"]
-        try:
-            results = function(**tensors)
-        except tf.errors.OpError as error:
-            raise RequestError(_CODES.get(error.error_code, grpc.StatusCode.INTERNAL),
-                               _one_line(error)) from error
-        return {name: results[name].numpy() for name in (tuple(outputs) or results)}
+    state: int = State.START
+    error: str = ""
+    loaded: ModelVersion | None = None
+    users: int = 0
+    failed_as: frozenset | None = None  # the folder's fingerprint when loading failed
 
 
 class Model:
-    """The versions of one model, the newest the default, with labels such as "stable"."""
+    """The versions of one model below a folder, the newest the default."""
 
-    def __init__(self, name: str, versions: Mapping[int, str | Path],
-                 labels: Mapping[str, int] | None = None):
-        self.name, self.labels = name, dict(labels or {})
-        self._folders = dict(versions)
-        self._loaded: dict[int, ModelVersion] = {}
-        self._states = {number: (State.START, "") for number in versions}
+    def __init__(self, name: str, folder: str | Path, policy: Policy = Policy(),
+                 labels: Mapping[str, int | None] | None = None):
+        """
+        Args:
+          folder: the parent of the versions, or one version.
+          policy: which versions to serve; those that a label names are kept besides.
+          labels: label -> version number, or NEWEST.
+
+        Raises:
+          ServingError: there is no version, or not one that a label names.
+        """
+        self.name, self.folder, self.policy = name, Path(folder), policy
+        self.labels = dict(labels or {})
         self._lock = threading.Lock()
-        missing = sorted(set(self.labels.values()) - set(self._folders))
+        wanted = policy.wanted(version_folders(folder))
+        self._slots = {number: _Slot() for number in sorted(wanted)}
+        missing = sorted(set(self.labels.values()) - wanted - {NEWEST})
         if missing:
             raise ServingError(f"model {name}: a label names version {missing[0]}, "
-                               f"which is not among {sorted(self._folders)}")
+                               f"which is not among {sorted(wanted)}")
 
     def load(self) -> None:
-        """Loads every version; one that fails is reported by `states` and left out.
+        """Loads what the policy asks for; one that fails is reported by `states`.
 
         Raises:
           ServingError: no version can be loaded.
         """
-        failure = None
-        for number, folder in self._folders.items():
-            try:
-                version = ModelVersion(folder, number)
-            except ServingError as error:
-                failure = error
-                with self._lock:
-                    self._states[number] = (State.END, str(error))
-            else:
-                with self._lock:
-                    self._loaded[number] = version
-                    self._states[number] = (State.AVAILABLE, "")
-        if not self._loaded:
-            raise failure or ServingError(f"model {self.name}: there is no version to load")
+        self.update()
+        if not self.available():
+            errors = [slot.error for _, slot in sorted(self._slots.items()) if slot.error]
+            raise ServingError(errors[-1] if errors else
+                               f"model {self.name}: there is no version to load")
 
-    def select(self, version: int | None = None, label: str | None = None) -> ModelVersion:
-        """A loaded version by number or label; the newest when neither is given."""
+    def update(self) -> None:
+        """Brings what is loaded in line with the folder: new versions first, then the old
+        ones leave, each when its last request has ended. For one thread at a time."""
+        folders = scan(self.folder)
+        with self._lock:  # so that this does not grow with the versions of years
+            for number in [n for n, s in self._slots.items()
+                           if n not in folders and s.state == State.END]:
+                del self._slots[number]
+        tried = set()  # a folder that is being copied changes all the time: once a look
+        while (number := self._next_to_load(folders, tried)) is not None:
+            tried.add(number)
+            self._load(number, folders[number])
+        if self._retire(self._wanted(folders)):
+            gc.collect()  # TensorFlow's functions are cycles: give the memory back now
+
+    @contextmanager
+    def lease(self, version: int | None = None, label: str | None = None
+              ) -> Iterator[ModelVersion]:
+        """A loaded version by number or label, the newest when neither is given; it stays
+        loaded until the block ends.
+
+        Raises:
+          RequestError: NOT_FOUND.
+        """
         number = self.number(version, label)
         with self._lock:
-            if number in self._loaded:
-                return self._loaded[number]
-            known = sorted(self._loaded)
-        raise RequestError(grpc.StatusCode.NOT_FOUND,
-                           f"model {self.name} has no version {number} to serve; it has {known}")
+            slot = self._slots.get(number)
+            if slot is None or slot.state != State.AVAILABLE:
+                raise RequestError(grpc.StatusCode.NOT_FOUND,
+                                   f"model {self.name} has no version {number} to serve; "
+                                   f"it has {self._available()}")
+            slot.users += 1
+            loaded = slot.loaded
+        try:
+            yield loaded
+        finally:
+            with self._lock:
+                slot.users -= 1
+                self._end_if_unused(number, slot)
 
     def number(self, version: int | None, label: str | None) -> int:
         """The version number that a request means."""
@@ -168,66 +122,91 @@ class Model:
                 raise RequestError(grpc.StatusCode.NOT_FOUND,
                                    f"model {self.name} has no version label {label!r}; "
                                    f"it has {sorted(self.labels)}")
-            return self.labels[label]
-        with self._lock:
-            return version if version is not None else max(self._loaded, default=0)
+            version = self.labels[label]
+        return max(self.available(), default=0) if version is None else version
 
     def states(self, version: int | None = None,
                label: str | None = None) -> list[tuple[int, int, str]]:
         """(version, state, error text), newest first; of one version when it is named."""
         number = None if version is None and not label else self.number(version, label)
         with self._lock:
-            found = [(n, *state) for n, state in sorted(self._states.items(), reverse=True)
+            found = [(n, slot.state, slot.error)
+                     for n, slot in sorted(self._slots.items(), reverse=True)
                      if number in (None, n)]
         if not found:
             raise RequestError(grpc.StatusCode.NOT_FOUND,
                                f"model {self.name} has no version {number}")
         return found
 
+    def available(self) -> list[int]:
+        """The versions that can be asked, oldest first."""
+        with self._lock:
+            return self._available()
 
-def _read_signatures(file: Path) -> dict[str, meta_graph_pb2.SignatureDef]:
-    saved = saved_model_pb2.SavedModel.FromString(file.read_bytes())
-    for graph in saved.meta_graphs:
-        if "serve" in graph.meta_info_def.tags:
-            return {name: signature for name, signature in sorted(graph.signature_def.items())
-                    if name != _INIT_OP}
-    raise ServingError(f"{file}: holds no graph tagged 'serve'; export the model again")
+    def _available(self) -> list[int]:
+        return sorted(n for n, slot in self._slots.items() if slot.state == State.AVAILABLE)
+
+    def _wanted(self, folders: Mapping[int, Path]) -> set[int]:
+        """The policy over the versions that can be loaded, and what labels name."""
+        failed = {n: slot.failed_as for n, slot in self._slots.items() if slot.error}
+        usable = [n for n in folders if n not in failed or failed[n] != fingerprint(folders[n])]
+        return self.policy.wanted(usable) | (set(self.labels.values()) & set(usable))
+
+    def _next_to_load(self, folders: Mapping[int, Path], tried: set[int]) -> int | None:
+        wanted = self._wanted(folders) - tried
+        with self._lock:
+            waiting = [n for n in wanted
+                       if self._slots.setdefault(n, _Slot()).state in (State.START, State.END)]
+        return max(waiting, default=None)
+
+    def _load(self, number: int, folder: Path) -> None:
+        slot, before = self._slots[number], fingerprint(folder)
+        with self._lock:
+            slot.state, slot.error = State.LOADING, ""
+        try:
+            loaded = ModelVersion(folder, number)
+        except ServingError as error:
+            with self._lock:
+                slot.state, slot.error, slot.failed_as = State.END, str(error), before
+            print(f"model {self.name}: version {number} is not served: {error}",
+                  file=sys.stderr, flush=True)
+            return
+        with self._lock:
+            slot.state, slot.loaded = State.AVAILABLE, loaded
+        print(f"model {self.name}: version {number} is loaded", file=sys.stderr, flush=True)
+
+    def _retire(self, wanted: set[int]) -> bool:
+        """Unloads what is not wanted any more, if something that is can be asked."""
+        with self._lock:
+            available = set(self._available())
+            leaving = available - wanted if available & wanted else set()
+            for number in leaving:
+                self._slots[number].state = State.UNLOADING
+                self._end_if_unused(number, self._slots[number])
+        return bool(leaving)
+
+    def _end_if_unused(self, number: int, slot: _Slot) -> None:
+        if slot.state == State.UNLOADING and not slot.users:
+            slot.state, slot.loaded = State.END, None
+            print(f"model {self.name}: version {number} is unloaded", file=sys.stderr, flush=True)
 
 
-def _checked_inputs(signature, inputs: Mapping[str, np.ndarray]) -> dict[str, tf.Tensor]:
-    def refuse(text):
-        raise RequestError(grpc.StatusCode.INVALID_ARGUMENT, text)
+class Models:
+    """The models that a server holds, by name."""
 
-    takes = ", ".join(f"{name} ({tf.as_dtype(info.dtype).name})"
-                      for name, info in sorted(signature.inputs.items()))
-    for name in sorted(set(inputs) - set(signature.inputs)):
-        refuse(f"input {name!r} is unknown; this model takes {takes}")
-    for name in sorted(set(signature.inputs) - set(inputs)):
-        refuse(f"input {name!r} is missing; this model takes {takes}")
-    tensors = {}
-    for name, array in inputs.items():
-        expected, array = signature.inputs[name], np.asarray(array)
-        want = tf.as_dtype(expected.dtype)
-        got = tf.string if array.dtype.kind in "OSU" else tf.as_dtype(array.dtype)
-        if got != want:
-            refuse(f"input {name!r} is {got.name}, expected {want.name}")
-        shape = tf.TensorShape(expected.tensor_shape)
-        if not shape.is_compatible_with(array.shape):
-            refuse(f"input {name!r} has shape {list(array.shape)}, expected {shape}")
-        tensors[name] = tf.constant(array, want)
-    return tensors
+    def __init__(self, models: Mapping[str, Model]):
+        self._models = dict(models)
 
+    def __iter__(self) -> Iterator[Model]:
+        return iter(self._models.values())
 
-_CODES = {
-    tf.errors.INVALID_ARGUMENT: grpc.StatusCode.INVALID_ARGUMENT,
-    tf.errors.OUT_OF_RANGE: grpc.StatusCode.OUT_OF_RANGE,
-    tf.errors.RESOURCE_EXHAUSTED: grpc.StatusCode.RESOURCE_EXHAUSTED,
-}
+    def __contains__(self, name: str) -> bool:
+        return name in self._models
 
-
-def _one_line(error: Exception) -> str:
-    """TensorFlow's own sentence out of its report of nodes and stacks."""
-    text = getattr(error, "message", None) or str(error) or type(error).__name__
-    text = text.split("[[{{node")[0].split("[[{{")[0]
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__
+    def model(self, name: str) -> Model:
+        """The model of this name; RequestError NOT_FOUND when there is none."""
+        if name not in self._models:
+            raise RequestError(grpc.StatusCode.NOT_FOUND,
+                               f"model {name!r} is unknown; this server has "
+                               f"{', '.join(sorted(self._models))}")
+        return self._models[name]

@@ -1,8 +1,8 @@
 """A local server that speaks TF Serving's gRPC and REST APIs, on plain TensorFlow.
 
-For a laptop, for tests, and wherever TF Serving's own binary is not at hand. It has no
-request batching and serves the versions that stood there when it started; for production
-build the image (`crater image build`), whose TF Serving answers the same clients.
+For development, for tests, and for machines without Docker. It batches, loads new versions
+while it serves, and bounds what a request may cost; it is Python, so for production build
+the image (`crater image build`), whose TF Serving answers the same clients.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,12 +20,17 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
 
 from crater_model.errors import ServingError
-from crater_model.serving.models import Model
+from crater_model.serving.core import Core
+from crater_model.serving.models import NEWEST, Model, Models
 from crater_model.serving.rest import RestServer
-from crater_model.serving.service import Models, ModelService, PredictionService
-from crater_model.serving.versions import version_folders
+from crater_model.serving.service import ModelService, PredictionService
+from crater_model.serving.settings import METRICS_PATH, POLL_SECONDS, Batching, Limits
+from crater_model.serving.versions import Policy
+from crater_model.serving.watching import Watcher
 
-MAX_MESSAGE_BYTES = 2**31 - 1  # TF Serving's own limit; gRPC's default is 4 MiB
+GRACE_S = 25.0  # Kubernetes kills after 30 s
+_MAX_MESSAGE_BYTES = 2**31 - 1  # of answers, as TF Serving; gRPC's default is 4 MiB
+_OTHER_CALLS = 8  # gRPC threads besides those of waiting and running Predict requests
 _SERVICES = ("", "tensorflow.serving.PredictionService", "tensorflow.serving.ModelService")
 
 
@@ -40,29 +46,36 @@ class Server:
 
     def __init__(self, models: Iterable[Model], *, grpc_port: int = 8500,
                  rest_port: int | None = 8501, host: str = "127.0.0.1",
-                 enable_health: bool = True, threads: int = 8):
+                 enable_health: bool = True, batching: Batching = Batching(),
+                 limits: Limits = Limits(), poll_s: float = POLL_SECONDS,
+                 metrics_path: str | None = METRICS_PATH):
         """
         Args:
           models: what to serve; `start` loads them.
           grpc_port, rest_port: 0 picks a free port; rest_port None turns REST off.
           host: the address to listen on; 0.0.0.0 for every interface.
           enable_health: offer grpc.health.v1, for probes.
-          threads: gRPC requests handled at the same time.
+          batching, limits: how requests are joined, and what is refused.
+          poll_s: seconds between two looks for new versions; 0: only at the start.
+          metrics_path: where the REST port shows Prometheus metrics; None: nowhere.
         """
         self.host, self.grpc_port, self.rest_port = host, grpc_port, rest_port
         self.models = Models({model.name: model for model in models})
         self._health = health.HealthServicer() if enable_health else None
-        self._threads = threads
-        self._grpc = self._rest = None
+        self._batching, self._limits = batching, limits
+        self._poll_s, self._metrics_path = poll_s, metrics_path
+        self._grpc = self._rest = self._core = self._watcher = None
 
     @classmethod
-    def of(cls, saved_model_dir: str | Path, model_name: str = "crater", **options) -> Server:
+    def of(cls, saved_model_dir: str | Path, model_name: str = "crater", keep_versions: int = 1,
+           **options) -> Server:
         """A server of one model: a version folder or the parent of several.
 
-        The newest version is labelled "stable", as in the serving image.
+        The newest `keep_versions` are served. The label "stable" means the newest that is
+        loaded.
         """
-        versions = version_folders(saved_model_dir)
-        return cls([Model(model_name, versions, {"stable": max(versions)})], **options)
+        return cls([Model(model_name, saved_model_dir, Policy(keep_versions),
+                          {"stable": NEWEST})], **options)
 
     def start(self) -> Server:
         """Loads and warms up the models, then opens the ports.
@@ -72,29 +85,41 @@ class Server:
         """
         for model in self.models:
             model.load()
-        self._grpc = grpc.server(
-            ThreadPoolExecutor(self._threads, "grpc"),
-            options=[("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-                     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-                     ("grpc.so_reuseport", 0)])  # else two servers share a port unseen
-        prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
-            PredictionService(self.models), self._grpc)
-        model_service_pb2_grpc.add_ModelServiceServicer_to_server(
-            ModelService(self.models), self._grpc)
-        if self._health:
-            health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
-            for service in _SERVICES:
-                self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
+        self._core = Core(self.models, self._batching, self._limits)
+        self._grpc = self._grpc_server()
         try:
             self.grpc_port = self._listen()
             if self.rest_port is not None:
-                self._rest = RestServer(self.models, self.host, self.rest_port)
+                self._rest = RestServer(self._core, self.host, self.rest_port,
+                                        self._metrics_path)
                 self.rest_port = self._rest.start()
             self._grpc.start()
+            if self._poll_s > 0:
+                self._watcher = Watcher(self.models, self._poll_s)
+                self._watcher.start()
         except BaseException:
             self.stop(grace_s=0)
             raise
         return self
+
+    def _grpc_server(self) -> grpc.Server:
+        # Each request that waits holds a thread: so many and no more, the rest is refused.
+        calls = self._batching.max_queued + self._batching.num_batch_threads + _OTHER_CALLS
+        server = grpc.server(
+            ThreadPoolExecutor(calls, "grpc"), maximum_concurrent_rpcs=calls,
+            options=[("grpc.max_receive_message_length",
+                      min(self._limits.max_request_mb << 20, _MAX_MESSAGE_BYTES)),
+                     ("grpc.max_send_message_length", _MAX_MESSAGE_BYTES),
+                     ("grpc.so_reuseport", 0)])  # else two servers share a port unseen
+        prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
+            PredictionService(self._core), server)
+        model_service_pb2_grpc.add_ModelServiceServicer_to_server(
+            ModelService(self.models), server)
+        if self._health:
+            health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+            for service in _SERVICES:
+                self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
+        return server
 
     def _listen(self) -> int:
         try:
@@ -110,15 +135,26 @@ class Server:
         """Blocks until the server has stopped."""
         self._grpc.wait_for_termination()
 
-    def stop(self, grace_s: float = 10.0) -> None:
-        """Turns new requests away, lets the running ones end within `grace_s`, and stops."""
+    def stop(self, grace_s: float = GRACE_S) -> None:
+        """Turns new requests away, lets those that run or wait end within `grace_s`, and stops.
+
+        Health says NOT_SERVING first. A run of the model that has begun is not broken off.
+        """
+        end = time.monotonic() + grace_s
+        if self._watcher:
+            self._watcher.stop()
         if self._health:
             self._health.enter_graceful_shutdown()
+        stopped = self._grpc.stop(grace_s) if self._grpc else None
         if self._rest:
-            self._rest.stop()
+            self._rest.stop(grace_s)
             self._rest = None
-        if self._grpc:
-            self._grpc.stop(grace_s).wait()
+        if stopped:
+            stopped.wait(max(0.0, end - time.monotonic()) + 1.0)
+        if self._core:
+            self._core.batcher.close()
+        if self._watcher:
+            self._watcher.join()
 
     def __enter__(self) -> Server:
         return self.start()
@@ -128,14 +164,17 @@ class Server:
 
 
 def serve(saved_model_dir: str | Path, grpc_port: int = 8500, rest_port: int | None = 8501,
-          host: str = "127.0.0.1", model_name: str = "crater") -> None:
+          host: str = "127.0.0.1", model_name: str = "crater", **options) -> None:
     """Serves a SavedModel until SIGTERM or Ctrl-C, then stops gracefully.
+
+    Args:
+      options: `keep_versions`, `batching`, `limits`, as `Server.of` and `Server` take them.
 
     Raises:
       ServingError: nothing to serve there, or a port is taken.
     """
     run(Server.of(saved_model_dir, model_name, grpc_port=grpc_port, rest_port=rest_port,
-                  host=host))
+                  host=host, **options))
 
 
 def run(server: Server) -> None:
@@ -145,7 +184,7 @@ def run(server: Server) -> None:
                 for kind in (signal.SIGTERM, signal.SIGINT)}
     try:
         server.start()
-        names = ", ".join(f"{model.name} {[number for number, *_ in model.states()]}"
+        names = ", ".join(f"{model.name} {model.available()}"
                           for model in server.models)
         ports = f"gRPC on {server.host}:{server.grpc_port}"
         if server.rest_port is not None:

@@ -1,9 +1,8 @@
-"""TF Serving's gRPC services over `Models`: Predict, GetModelMetadata, GetModelStatus."""
+"""TF Serving's gRPC services over `Core`: Predict, GetModelMetadata, GetModelStatus."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
 
 import grpc
 import tensorflow as tf
@@ -15,29 +14,9 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
-from crater_model.serving.models import Model, ModelVersion, RequestError
-
-
-class Models:
-    """The models that a server holds, by name."""
-
-    def __init__(self, models: Mapping[str, Model]):
-        self._models = dict(models)
-
-    def __iter__(self):
-        return iter(self._models.values())
-
-    def model(self, name: str) -> Model:
-        """The model of this name; RequestError NOT_FOUND when there is none."""
-        if name not in self._models:
-            raise RequestError(grpc.StatusCode.NOT_FOUND,
-                               f"model {name!r} is unknown; this server has "
-                               f"{', '.join(sorted(self._models))}")
-        return self._models[name]
-
-    def select(self, spec) -> ModelVersion:
-        """The version that a ModelSpec message asks for."""
-        return self.model(spec.name).select(*_version_of(spec))
+from crater_model.serving.core import Core
+from crater_model.serving.models import Model, Models
+from crater_model.serving.servable import ModelVersion, RequestError
 
 
 def metadata(version: ModelVersion, name: str) -> get_model_metadata_pb2.GetModelMetadataResponse:
@@ -71,7 +50,7 @@ def _answers(method):
     @functools.wraps(method)
     def call(self, request, context):
         try:
-            return method(self, request)
+            return method(self, request, context)
         except RequestError as error:
             context.abort(error.code, error.message)
     return call
@@ -80,25 +59,22 @@ def _answers(method):
 class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
     """Predict and GetModelMetadata; the other calls of the API answer UNIMPLEMENTED."""
 
-    def __init__(self, models: Models):
-        self._models = models
+    def __init__(self, core: Core):
+        self._core = core
 
     @_answers
-    def Predict(self, request):  # noqa: N802 (the API's name)
-        version = self._models.select(request.model_spec)
-        signature = request.model_spec.signature_name
-        inputs = {name: _array(name, value) for name, value in request.inputs.items()}
-        outputs = version.predict(inputs, signature, request.output_filter)
-        response = predict_pb2.PredictResponse()
-        response.model_spec.name = request.model_spec.name
-        response.model_spec.version.value = version.version
-        response.model_spec.signature_name = signature or "serving_default"
-        for name, array in outputs.items():
-            response.outputs[name].CopyFrom(tf.make_tensor_proto(array))
-        return response
+    def Predict(self, request, context):  # noqa: N802 (the API's name)
+        spec = request.model_spec
+        with self._core.counted(spec.name, "GRPC"):
+            with self._core.models.model(spec.name).lease(*_version_of(spec)) as version:
+                inputs = {name: _array(name, value) for name, value in request.inputs.items()}
+                outputs = self._core.predict(
+                    spec.name, version, inputs, spec.signature_name, request.output_filter,
+                    gone=lambda: not context.is_active())
+                return _response(spec, version.version, outputs)
 
     @_answers
-    def GetModelMetadata(self, request):  # noqa: N802
+    def GetModelMetadata(self, request, _context):  # noqa: N802
         for field in request.metadata_field:
             if field != "signature_def":
                 raise RequestError(grpc.StatusCode.INVALID_ARGUMENT,
@@ -106,7 +82,9 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
         if not request.metadata_field:
             raise RequestError(grpc.StatusCode.INVALID_ARGUMENT,
                                "metadata_field is empty; ask for signature_def")
-        return metadata(self._models.select(request.model_spec), request.model_spec.name)
+        spec = request.model_spec
+        with self._core.models.model(spec.name).lease(*_version_of(spec)) as version:
+            return metadata(version, spec.name)
 
 
 class ModelService(model_service_pb2_grpc.ModelServiceServicer):
@@ -116,9 +94,19 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
         self._models = models
 
     @_answers
-    def GetModelStatus(self, request):  # noqa: N802
+    def GetModelStatus(self, request, _context):  # noqa: N802
         spec = request.model_spec
         return status(self._models.model(spec.name), *_version_of(spec))
+
+
+def _response(spec, version: int, outputs) -> predict_pb2.PredictResponse:
+    response = predict_pb2.PredictResponse()
+    response.model_spec.name = spec.name
+    response.model_spec.version.value = version
+    response.model_spec.signature_name = spec.signature_name or "serving_default"
+    for name, array in outputs.items():
+        response.outputs[name].CopyFrom(tf.make_tensor_proto(array))
+    return response
 
 
 def _version_of(spec) -> tuple[int | None, str | None]:

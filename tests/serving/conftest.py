@@ -24,7 +24,7 @@ def blob_server(blob_model):
     """A running server of the blob model on free ports."""
     from crater_model.serving.server import Server
 
-    with Server.of(blob_model, grpc_port=0, rest_port=0) as server:
+    with Server.of(blob_model, keep_versions=2, grpc_port=0, rest_port=0) as server:
         yield server
 
 
@@ -45,3 +45,37 @@ def docker_base():
             yield "local/base:1"
     except RuntimeError as error:
         pytest.skip(f"dockerd does not start here: {error}")
+
+
+@pytest.fixture
+def gate(monkeypatch):
+    """Holds back every run of a model until `gate.set()`; `gate.runs` has the number of rows
+    of each run that began."""
+    import threading
+
+    from crater_model.serving.servable import ModelVersion
+
+    event, run = threading.Event(), ModelVersion.run
+    event.runs = []
+
+    def held(self, inputs, signature_name=""):
+        event.runs.append(len(next(iter(inputs.values()))))
+        assert event.wait(30)
+        return run(self, inputs, signature_name)
+
+    monkeypatch.setattr(ModelVersion, "run", held)
+    yield event
+    event.set()
+
+
+@pytest.fixture
+def until():
+    """Waits until a condition holds."""
+    import time
+
+    def wait(condition, seconds=20.0):
+        end = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < end, "waited in vain"
+            time.sleep(0.01)
+    return wait

@@ -1,9 +1,11 @@
 """The gRPC services, asked with TF Serving's own stubs."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 import numpy as np
@@ -14,31 +16,14 @@ from tensorflow_serving.apis import (
     get_model_metadata_pb2,
     get_model_status_pb2,
     model_service_pb2_grpc,
-    predict_pb2,
     prediction_service_pb2_grpc,
 )
 
 from crater_model.errors import ServingError
-from crater_model.serving.models import Model, ModelVersion, RequestError
+from crater_model.serving.servable import ModelVersion
 from crater_model.serving.server import Server
 from tests.serving.blobs import blob_image, write_blob_model
-
-
-def png(image):
-    return tf.io.encode_png(image[..., None]).numpy()
-
-
-def request(inputs, name="crater", **spec):
-    message = predict_pb2.PredictRequest()
-    message.model_spec.name = name
-    for key, value in spec.items():
-        if key == "version":
-            message.model_spec.version.value = value
-        else:
-            setattr(message.model_spec, key, value)
-    for key, value in inputs.items():
-        message.inputs[key].CopyFrom(tf.make_tensor_proto(value))
-    return message
+from tests.serving.raw_client import RawClient, png, request
 
 
 @pytest.fixture(scope="module")
@@ -130,17 +115,6 @@ def test_warm_up_runs_and_a_damaged_one_is_refused(blob_model, tmp_path):
         ModelVersion(folder, 1)
 
 
-def test_a_version_that_cannot_be_loaded_is_reported_and_the_other_served(blob_model, tmp_path):
-    (tmp_path / "2").mkdir()
-    (tmp_path / "2" / "saved_model.pb").write_bytes(b"\xff\xff")
-    model = Model("crater", {2: tmp_path / "2", 3: blob_model / "3"})
-    model.load()
-    assert [(n, s) for n, s, _ in model.states()] == [(3, 30), (2, 50)]
-    assert "cannot be loaded" in model.states(2)[0][2]
-    with pytest.raises(RequestError, match="no version 2"):
-        model.select(2)
-
-
 def test_a_taken_port_and_an_empty_folder_are_named(blob_server, blob_model, tmp_path):
     with pytest.raises(ServingError, match="cannot listen for gRPC"):
         Server.of(blob_model / "3", grpc_port=blob_server.grpc_port, rest_port=None).start()
@@ -151,18 +125,29 @@ def test_a_taken_port_and_an_empty_folder_are_named(blob_server, blob_model, tmp
 
 
 @pytest.mark.slow
-def test_sigterm_stops_the_process_gracefully(blob_model):
-    code = ("import sys; from crater_model.serving.server import serve; "
-            "serve(sys.argv[1], grpc_port=0, rest_port=None)")
-    process = subprocess.Popen([sys.executable, "-c", code, str(blob_model / "12")],
-                               stderr=subprocess.PIPE, text=True,
-                               env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"})
+def test_sigterm_lets_requests_end_and_then_stops_the_process(blob_model, until):
+    """`crater serve` with a request in flight by gRPC and one by REST."""
+    wide = png(blob_image(8, 40_000, [(1, x, 3, x + 1) for x in range(0, 40_000, 2)]))  # seconds
+    process = subprocess.Popen(
+        [sys.executable, "-m", "crater_model.cli", "serve", str(blob_model / "12"),
+         "--grpc-port", "0", "--rest-port", "0"],
+        stderr=subprocess.PIPE, text=True, env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"})
     try:
         seen = []
-        while "serving crater [12]" not in (line := process.stderr.readline()):
+        ready = re.compile(r"serving crater \[12\]: gRPC on 127.0.0.1:(\d+), "
+                           r"REST on http://127.0.0.1:(\d+)")
+        while not (ports := ready.search(line := process.stderr.readline())):
             seen.append(line)
             assert process.poll() is None, "".join(seen)
-        process.send_signal(signal.SIGTERM)
+        with RawClient(*map(int, ports.groups())) as client, ThreadPoolExecutor(2) as pool:
+            assert client.healthy()
+            answers = [pool.submit(ask, [wide]) for ask in (client.predict, client.rest_predict)]
+            until(lambda: "} 2" in client.rest("/monitoring/prometheus/metrics")[1].split(
+                "queuing_latency_count")[-1])
+            process.send_signal(signal.SIGTERM)
+            assert answers[0].result()[1]["num_detections"].tolist() == [20_000]
+            code, answer = answers[1].result()
+            assert code == 200 and answer["predictions"][0]["num_detections"] == 20_000
         assert process.wait(timeout=60) == 0
     finally:
         process.kill()
