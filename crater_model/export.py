@@ -22,6 +22,7 @@ from crater_model.detector.experiment import Experiment
 from crater_model.detector.serving_module import DetectionModule
 from crater_model.errors import CraterError
 from crater_model.files import make_folder, whole_folder, write_json
+from crater_model.revision import source_revision
 from crater_model.training import RESULT, read_result
 
 SIGNATURE = "serving_default"
@@ -112,6 +113,7 @@ def _model_card(model_dir: Path, experiment: Experiment, version: int,
     task = experiment.task
     return {
         "name": MODEL_NAME, "version": version, "created_by": f"crater_model {__version__}",
+        "revision": source_revision(),
         "label_map": {str(i): name for i, name in enumerate(task.class_names, start=1)},
         "chip_size": task.model.input_size[0], "scales": list(task.scales),
         "stretch_percentiles": list(task.stretch_percentiles),
