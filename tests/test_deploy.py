@@ -158,7 +158,7 @@ def test_the_health_check_tells_a_server_from_none(blob_server):  # noqa: F811
     assert command[:3] == ["CMD", "bash", "-c"] and "/8501 " in command[3]
 
     def healthy(port: int, model: str = "crater") -> bool:
-        script = command[3].replace("/8501 ", f"/{port} ").replace("models/crater", f"models/{model}")
+        script = command[3].replace("/8501 ", f"/{port} ").replace("/crater ", f"/{model} ")
         return not subprocess.run([*command[1:3], script], capture_output=True, timeout=20,
                                   check=False).returncode
 

@@ -73,9 +73,9 @@ def _wait(client: Client, container, reference: str, timeout_s: float) -> None:
             if running and waited < timeout_s:
                 continue
             lines = container.logs(tail=5).decode(errors="replace").strip().splitlines()
-            raise ServingError(
-                f"{reference}: the server in the image {'is not ready' if running else 'has ended'} "
-                f"after {waited:g} s: {lines[-1] if lines else error}") from None
+            state = "is not ready" if running else "has ended"
+            raise ServingError(f"{reference}: the server in the image {state} after "
+                               f"{waited:g} s: {lines[-1] if lines else error}") from None
 
 
 def _network(docker) -> tuple[dict[str, Any], list[str], int | None]:
