@@ -26,7 +26,8 @@ def serving_image(context: dg.AssetExecutionContext, crater: Crater,
     It is built with a Docker engine or buildah, whichever answers. Where there is none, or the
     base image cannot be had, the complete build context is written and the metadata says so
     plainly, with the command that builds it elsewhere. A model that is worse than the one in
-    service is refused, in whatever run it was made.
+    service is refused, in whatever run it was made, and so is a tag that holds another model,
+    here or in the registry. After a push the metadata has the digest to deploy by.
     """
     with plain_failures():
         from crater_model.serving.image import (BaseImageUnavailable, build_image, find_engine,
@@ -61,14 +62,15 @@ def serving_image(context: dg.AssetExecutionContext, crater: Crater,
         "build_command": f"docker build -t {tag} {folder}",
     }
     if image is not None:
-        metadata |= {"image": image.reference, "digest": image.digest, "engine": image.engine,
+        metadata |= {"image": image.reference, "image_id": image.image_id, "engine": image.engine,
                      "base": image.base, "labels": dg.MetadataValue.json(image.labels)}
         if image.pushed:
-            metadata |= {"pushed": image.pushed, "pull_command": f"docker pull {image.pushed}"}
+            metadata |= {"digest": image.digest, "pushed": image.pushed,
+                         "pull_command": f"docker pull {image.pushed}"}
     else:
         context.log.warning(why)
         metadata["no_image"] = (f"No image was built. {why.rstrip('.')}. The build context is "
                                 f"complete: run `{metadata['build_command']}` where there is an "
                                 "engine.")
     return dg.MaterializeResult(metadata=metadata, data_version=dg.DataVersion(
-        image.digest if image else f"context-{short_hash(files)}"))
+        image.image_id if image else f"context-{short_hash(files)}"))

@@ -10,12 +10,15 @@ def image(commands) -> None:
         from crater_model.serving.image import build_image
 
         result = build_image(options.saved_model, options.tag, engine=options.engine,
-                             base=options.base, gpu=options.gpu, push=options.push)
-        return result.to_dict()
+                             base=options.base, gpu=options.gpu, push=options.push,
+                             canary=options.canary)
+        return result.to_json()
 
     command = add_command(commands, "build", "build the TF Serving image", build)
     command.add_argument("saved_model", metavar="SAVED_MODEL")
     command.add_argument("--tag", required=True, metavar="NAME")
+    command.add_argument("--canary", default=None, metavar="SAVED_MODEL",
+                         help="a second version, which requests for the label canary reach")
     command.add_argument("--engine", choices=("auto", "docker", "buildah"), default="auto")
     command.add_argument("--base", default=None, metavar="IMAGE")
     command.add_argument("--gpu", action="store_true")

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from pathlib import Path
 from typing import Any
 
 from crater_model import __version__
 from crater_model.detector.experiment import Experiment
 from crater_model.export.warmup import MODEL_NAME
+from crater_model.revision import source_revision
 from crater_model.training import RESULT, read_result
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def model_card(model_dir: str | Path, experiment: Experiment, version: int,
@@ -45,20 +43,3 @@ def model_card(model_dir: str | Path, experiment: Experiment, version: int,
         "steps": result.get("steps"),
         "parameters": json.loads(json.dumps(experiment.as_dict())),
     }
-
-
-def source_revision(root: str | Path = ROOT) -> str | None:
-    """The commit of the code, with "-dirty" where files were changed since.
-
-    None where `root` is no clone of its own, such as an installed package.
-    """
-    def git(*arguments: str) -> str:
-        return subprocess.run(["git", "-C", str(root), *arguments], check=True, text=True,
-                              capture_output=True, timeout=30).stdout.strip()
-
-    try:
-        if git("rev-parse", "--show-prefix"):  # some other repository, around us
-            return None
-        return git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
-    except (OSError, subprocess.SubprocessError):
-        return None

@@ -1,28 +1,20 @@
-"""Docker and buildah, driven through their command lines.
+"""Image engines: Docker by way of its SDK, buildah by way of its command line.
 
-The command lines know the user's contexts, registries and credentials; DOCKER_HOST,
-STORAGE_DRIVER and BUILDAH_ISOLATION mean what they always do.
+DOCKER_HOST, Docker's contexts and stored logins, STORAGE_DRIVER and BUILDAH_ISOLATION mean
+what they always do.
 """
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
-import subprocess
-import sys
-import tempfile
-from collections import deque
-from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from crater_model.errors import ConfigError, CraterError
 
 ENGINES = ("docker", "buildah")
-_INSPECT_ID = {
-    "docker": ["docker", "image", "inspect", "--format", "{{.Id}}"],
-    "buildah": ["buildah", "inspect", "--type", "image", "--format", "{{.FromImageID}}"],
-}
 
 
 class EngineUnavailable(CraterError):
@@ -33,52 +25,86 @@ class BaseImageUnavailable(CraterError):
     """The image to build on is not here and cannot be pulled."""
 
 
+class ImageAbsent(CraterError):
+    """The registry has no such image."""
+
+
+@dataclass(frozen=True)
+class LocalImage:
+    """An image that the engine has: its id "sha256:..." and its labels."""
+
+    id: str
+    labels: dict[str, str]
+
+
+class Engine(Protocol):
+    """What building and pushing an image takes. Every method may raise CraterError; what the
+    engine says meanwhile goes to stderr."""
+
+    name: str
+
+    def find(self, image: str) -> LocalImage | None:
+        """The image of that name, None where the engine has none."""
+
+    def pull(self, image: str) -> None:
+        """Fetches it from its registry; raises ImageAbsent where that has none."""
+
+    def tag(self, image_id: str, image: str) -> None:
+        """Names an image."""
+
+    def build(self, context: Path, image: str) -> None:
+        """Builds the Dockerfile of a folder without pulling its base."""
+
+    def push(self, image: str) -> str:
+        """Pushes it to its registry and gives its digest there, "sha256:..."."""
+
+
 def find_engine() -> str | None:
     """Gives "docker" when its daemon answers, else "buildah" when it is installed, else None."""
-    if shutil.which("docker"):
-        try:
-            asked = subprocess.run(["docker", "version", "--format", "{{.Server.Version}}"],
-                                   capture_output=True, timeout=20, check=False)
-            if asked.returncode == 0:
-                return "docker"
-        except subprocess.TimeoutExpired:
-            pass
+    from crater_model.serving.docker_engine import answers
+
+    if answers():
+        return "docker"
     return "buildah" if shutil.which("buildah") else None
 
 
-def choose_engine(engine: str = "auto") -> str:
-    """The engine to use for "docker", "buildah" or "auto".
+def open_engine(name: str = "auto") -> Engine:
+    """The engine "docker", "buildah" or, for "auto", the one that `find_engine` gives.
 
     Raises:
       ConfigError: another name.
       EngineUnavailable: it is not here, or its daemon does not answer.
     """
-    if engine not in (*ENGINES, "auto"):
-        raise ConfigError(f"engine {engine!r} is unknown; expected docker, buildah or auto")
-    found = engine if engine == "buildah" and shutil.which("buildah") else None
-    if engine != "buildah":
+    from crater_model.serving.buildah_engine import BuildahEngine
+    from crater_model.serving.docker_engine import DockerEngine
+
+    if name not in (*ENGINES, "auto"):
+        raise ConfigError(f"engine {name!r} is unknown; expected docker, buildah or auto")
+    if name == "buildah":
+        found = "buildah" if shutil.which("buildah") else None
+    else:
         found = find_engine()
-    if found is None or engine not in ("auto", found):
+    if found is None or name not in ("auto", found):
         raise EngineUnavailable(
-            f"{'no image engine is' if engine == 'auto' else f'{engine} is not'} available; start "
+            f"{'no image engine is' if name == 'auto' else f'{name} is not'} available; start "
             "a Docker daemon (DOCKER_HOST names another one) or install buildah")
-    return found
+    return DockerEngine() if found == "docker" else BuildahEngine()
 
 
-def pull_base(engine: str, base: str) -> str:
+def pull_base(engine: Engine, base: str) -> str:
     """Pulls `base` unless it is here, and gives the name to build from.
 
     Raises:
       BaseImageUnavailable: it is not here and cannot be pulled.
     """
-    if _present(engine, base):
+    if engine.find(base):
         return base
-    if engine == "buildah" and not re.match(r"(localhost|[^/]*[.:][^/]*)/", base):
+    if engine.name == "buildah" and not re.match(r"(localhost|[^/]*[.:][^/]*)/", base):
         base = f"docker.io/{base}"  # buildah knows no default registry
-        if _present(engine, base):
+        if engine.find(base):
             return base
     try:
-        run_command([engine, "pull", base], "the engine says")
+        engine.pull(base)
     except CraterError as error:
         raise BaseImageUnavailable(
             f"{base}: this base image is not here and cannot be pulled ({error}); name one "
@@ -87,49 +113,8 @@ def pull_base(engine: str, base: str) -> str:
     return base
 
 
-def build(engine: str, context: Path, tag: str) -> str:
-    """Builds the Dockerfile of `context` as `tag`; gives the image's id, "sha256:..."."""
-    command = {"docker": ["docker", "build", "--tag", tag, str(context)],
-               "buildah": ["buildah", "bud", "--pull=false", "--tag", tag, str(context)]}
-    run_command(command[engine], f"{tag}: the image cannot be built")
-    image_id = run_command([*_INSPECT_ID[engine], tag], f"{tag}: cannot be inspected", quiet=True)
-    return image_id if image_id.startswith("sha256:") else f"sha256:{image_id}"
-
-
-def push(engine: str, tag: str) -> str:
-    """Pushes `tag` and gives it by its digest in the registry, NAME@sha256:..."""
-    what = f"{tag}: the image cannot be pushed"
-    name = tag.rsplit(":", 1)[0] if ":" in tag.rsplit("/", 1)[-1] else tag
-    if engine == "buildah":
-        with tempfile.NamedTemporaryFile() as file:
-            run_command(["buildah", "push", "--digestfile", file.name, tag], what)
-            return f"{name}@{Path(file.name).read_text().strip()}"
-    run_command(["docker", "push", tag], what)
-    digests = json.loads(run_command(
-        ["docker", "image", "inspect", "--format", "{{json .RepoDigests}}", tag], what, quiet=True))
-    return next((entry for entry in digests if entry.startswith(f"{name}@")), tag)
-
-
-def run_command(command: Sequence[str], what: str, quiet: bool = False) -> str:
-    """Runs an engine's command and gives its output, which stderr shows as it comes.
-
-    Raises:
-      CraterError: it fails; `what` and the last line that it printed.
-    """
-    lines, tail = [], deque(maxlen=1)
-    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                          stderr=subprocess.STDOUT, text=True, errors="replace") as process:
-        for line in process.stdout:
-            lines.append(line)
-            if line.strip():
-                tail.append(line.strip())
-            if not quiet:
-                print(line, end="", file=sys.stderr, flush=True)
-    if process.returncode != 0:
-        raise CraterError(f"{what}: {tail[0] if tail else f'exit code {process.returncode}'}")
-    return "".join(lines).strip()
-
-
-def _present(engine: str, image: str) -> bool:
-    return subprocess.run([*_INSPECT_ID[engine], image], capture_output=True,
-                          check=False).returncode == 0
+def absent(answer: str) -> bool:
+    """Whether a registry's answer says that it has no such image. A denial does not: the image
+    may be there, for others to see."""
+    known = re.search(r"manifest unknown|name unknown|manifest for .* not found", answer, re.I)
+    return bool(known) and "denied" not in answer

@@ -205,8 +205,8 @@ class _Handler(BaseHTTPRequestHandler):
                 return _json(metadata(loaded, name))
         with self.core.counted(name, "REST"):
             with self.core.models.model(name).lease(version, label) as loaded:
-                return json.dumps(predict(loaded, body, lambda inputs, signature: (
-                    self.core.predict(name, loaded, inputs, signature, gone=self._gone))))
+                return predict(loaded, body, lambda inputs, signature: (
+                    self.core.predict(name, loaded, inputs, signature, gone=self._gone)))
 
     def _gone(self) -> bool:
         """Whether the client has closed the connection."""

@@ -13,6 +13,7 @@ from typing import Any
 
 import grpc
 import numpy as np
+import orjson
 import tensorflow as tf
 
 from crater_model.serving.servable import ModelVersion, RequestError
@@ -20,7 +21,7 @@ from crater_model.serving.servable import ModelVersion, RequestError
 Run = Callable[[Mapping[str, np.ndarray], str], dict[str, np.ndarray]]
 
 
-def predict(version: ModelVersion, body: bytes, run: Run) -> dict:
+def predict(version: ModelVersion, body: bytes, run: Run) -> str:
     """Answers a predict request in row ("instances") or column ("inputs") form.
 
     Args:
@@ -47,14 +48,36 @@ def predict(version: ModelVersion, body: bytes, run: Run) -> dict:
     inputs = {key: _input(key, value, types.get(key)) for key, value in columns.items()}
     outputs = run(inputs, name)
     if not by_row:
-        values = {key: array.tolist() for key, array in outputs.items()}
-        return {"outputs": values if len(values) > 1 else next(iter(values.values()))}
+        values = {key: _output(key, array) for key, array in outputs.items()}
+        return _text({"outputs": values if len(values) > 1 else next(iter(values.values()))})
     count = len(next(iter(inputs.values())))
     if any(array.shape[:1] != (count,) for array in outputs.values()):
         raise _bad('an output has no row for each instance; use the "inputs" form')
-    rows = [{key: array[row].tolist() for key, array in outputs.items()}
-            for row in range(count)]
-    return {"predictions": rows if len(outputs) > 1 else [next(iter(r.values())) for r in rows]}
+    columns = {key: _output(key, array) for key, array in outputs.items()}
+    rows = [{key: values[row] for key, values in columns.items()} for row in range(count)]
+    return _text({"predictions": rows if len(outputs) > 1
+                  else [next(iter(row.values())) for row in rows]})
+
+
+def _output(name: str, array: np.ndarray) -> np.ndarray | list:
+    """What JSON can hold: strings become text, or {"b64": TEXT} where the name ends in _bytes."""
+    if array.dtype.kind not in "OSU":
+        return np.ascontiguousarray(array)
+    binary = name.endswith("_bytes")
+
+    def encode(item):
+        if isinstance(item, list):
+            return [encode(child) for child in item]
+        data = item if isinstance(item, bytes) else str(item).encode()
+        return ({"b64": base64.b64encode(data).decode()} if binary
+                else data.decode(errors="replace"))
+
+    return encode(array.tolist())
+
+
+def _text(values: dict) -> str:
+    """JSON with every float as short as its type allows, as TF Serving writes it."""
+    return orjson.dumps(values, option=orjson.OPT_SERIALIZE_NUMPY).decode()
 
 
 def _columns(instances: Any, names: list[str]) -> dict[str, list]:

@@ -12,6 +12,7 @@ from crater_assets.promotion import SUMMARY, in_service
 from crater_assets.resources import Crater
 from crater_model.annotations.dataset import load_dataset
 from crater_model.storage import Storage
+from tests.serving import container_engine
 from tests.serving.conftest import docker_base  # noqa: F401 (a fixture)
 
 pytestmark = pytest.mark.slow
@@ -144,15 +145,21 @@ def test_without_an_engine_the_context_is_written(chain, run_assets, no_engine):
     assert check.description.startswith("No image was built.")
 
 
-def test_the_image_is_built_and_answers(chain, docker_base, run_assets):  # noqa: F811
+def test_the_image_is_built_pushed_and_answers(chain, docker_base, run_assets,  # noqa: F811
+                                               tmp_path):
     instance, crater = chain
     crater = Crater(dataset=crater.dataset, storage=crater.storage, serving_base=docker_base)
-    result = run_assets(instance, crater, "serving_image")
+    with container_engine.registry(tmp_path) as address:
+        result = run_assets(instance, crater, "serving_image", serving_image={
+            "repository": f"{address}/crater-serving", "push": True})
     assert result.success
     made = last_materialization(instance, "serving_image").metadata
     assert made["built"] is True and made["engine"] == "docker"
-    assert made["image"].startswith("crater-serving:1-")
+    assert made["image"].startswith(f"{address}/crater-serving:1-")
+    assert made["digest"].startswith("sha256:") and made["image_id"] != made["digest"]
+    assert made["pushed"] == f"{address}/crater-serving@{made['digest']}"
     assert made["labels"]["org.opencontainers.image.version"] == "1"
+    assert made["labels"]["crater.model.sha256"].startswith("sha256:")
     check, = result.get_asset_check_evaluations()
     assert check.passed, check.description
     assert check.metadata["detections"].value > 0

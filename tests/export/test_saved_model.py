@@ -133,8 +133,7 @@ def test_model_card_and_warm_up(saved_model):
     assert (card["score_threshold"], card["nms_iou_threshold"]) == (0.05, 0.5)
     assert card["inference_input_type"] == "image_bytes"
     assert card["inference_input_shape"] is None
-    revision = card["source_revision"]
-    assert revision is None or re.fullmatch("[0-9a-f]{40}(-dirty)?", revision)
+    assert re.fullmatch(r"[0-9a-f]{40}(-dirty)?|v\d+\.\d+\.\d+", card["source_revision"])
     logs = [prediction_log_pb2.PredictionLog.FromString(record.numpy())
             for record in tf.data.TFRecordDataset(str(saved_model / WARMUP))]
     assert [log.predict_log.request.inputs["image_bytes"].tensor_shape.dim[0].size

@@ -61,7 +61,7 @@ def write_blob_model(folder: Path, version: int = 1, warm_up: bool = True) -> Pa
 
     card = json.dumps({
         "metrics": {"mask_AP": 0.63, "mask_AP50": 0.98}, "data": "sha256:00ff",
-        "label_map": {"1": "crater"}, "revision": "abc123", "chip_size": 64, "scales": [1.0],
+        "label_map": {"1": "crater"}, "source_revision": "abc123", "chip_size": 64, "scales": [1.0],
         "description": 'blobs, "quoted" and $HOME'})
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "query")])

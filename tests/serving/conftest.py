@@ -32,7 +32,7 @@ def blob_server(blob_model):
 def docker_base():
     """A running Docker engine of its own, DOCKER_HOST set to it, with the stand-in base image;
     gives the base image's name. CRATER_DOCKER_RUN_OPTIONS lends Python to containers."""
-    import shlex
+    import json
 
     if reason := container_engine.why_no_engine():
         pytest.skip(reason)
@@ -40,7 +40,7 @@ def docker_base():
         with container_engine.docker_engine() as host, pytest.MonkeyPatch.context() as patch:
             patch.setenv("DOCKER_HOST", host)
             patch.setenv("DOCKER_BUILDKIT", "0")  # the plain builder does
-            patch.setenv("CRATER_DOCKER_RUN_OPTIONS", shlex.join(container_engine.run_options()))
+            patch.setenv("CRATER_DOCKER_RUN_OPTIONS", json.dumps(container_engine.run_options()))
             container_engine.import_base("local/base:1")
             yield "local/base:1"
     except RuntimeError as error:

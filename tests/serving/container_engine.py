@@ -82,18 +82,16 @@ def import_base(name: str) -> None:
                    input=data.getvalue(), check=True, capture_output=True)
 
 
-def run_options() -> list[str]:
-    """Options of `docker run` that lend the stand-in this Python, read-only."""
+def run_options() -> dict:
+    """Arguments of the SDK's `containers.run` that lend the stand-in this Python, read-only."""
     lent = ["/lib", "/lib64", "/usr/lib", "/usr/lib64", sys.prefix, sys.base_prefix,
             str(REPOSITORY)]
-    options = []
-    for path in dict.fromkeys(path for path in lent if os.path.exists(path)):
-        options += ["--volume", f"{path}:{path}:ro"]
-    for setting in (f"CRATER_PYTHON={sys.executable}", f"PYTHONPATH={REPOSITORY}", "HOME=/tmp",
-                    "PYTHONDONTWRITEBYTECODE=1", "TF_CPP_MIN_LOG_LEVEL=2",
-                    "CUDA_VISIBLE_DEVICES="):
-        options += ["--env", setting]
-    return options
+    return {
+        "volumes": [f"{path}:{path}:ro" for path in dict.fromkeys(lent) if os.path.exists(path)],
+        "environment": {
+            "CRATER_PYTHON": sys.executable, "PYTHONPATH": str(REPOSITORY), "HOME": "/tmp",
+            "PYTHONDONTWRITEBYTECODE": "1", "TF_CPP_MIN_LOG_LEVEL": "2",
+            "CUDA_VISIBLE_DEVICES": ""}}
 
 
 @contextmanager

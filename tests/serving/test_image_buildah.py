@@ -7,7 +7,12 @@ import subprocess
 
 import pytest
 
-from crater_model.serving.image import BaseImageUnavailable, build_image, find_engine
+from crater_model.serving.image import (
+    BaseImageUnavailable,
+    TagTaken,
+    build_image,
+    find_engine,
+)
 from tests.serving.container_engine import registry
 
 
@@ -47,13 +52,17 @@ def test_build_and_push_without_a_daemon(buildah_base, blob_model, tmp_path):
         made = build_image(blob_model / "3", f"{address}/crater:3", base=buildah_base, push=True)
         shown = json.loads(buildah("inspect", "--type", "image", made.reference))
         assert (made.engine, made.base) == ("buildah", buildah_base)
-        assert made.digest == f"sha256:{shown['FromImageID']}"
+        assert made.image_id == f"sha256:{shown['FromImageID']}"
         config = shown["OCIv1"]["config"]
         assert made.labels.items() <= config["Labels"].items()
         assert config["Labels"]["crater.data"] == "sha256:00ff"
         assert config["User"] == "65532:65532"
         assert config["Entrypoint"][0] == "tensorflow_model_server"
-        assert made.pushed.startswith(f"{address}/crater@sha256:")
+        assert made.pushed == f"{address}/crater@{made.digest}"
+        buildah("rmi", "--force", made.reference)
+        # The tag is free here, but not in the registry.
+        with pytest.raises(TagTaken, match=r"holds version 3 \(sha256:.* in the registry"):
+            build_image(blob_model / "12", made.reference, base=buildah_base, push=True)
         buildah("rmi", "--force", made.reference)
         buildah("pull", made.pushed)
 

@@ -1,13 +1,17 @@
 """What the build context holds; needs no engine."""
 
+import json
 import re
+import shutil
 import stat
+import subprocess
 
 import pytest
 from google.protobuf import text_format
 from tensorflow_serving.config import model_server_config_pb2
 
 from crater_model.errors import ConfigError, CraterError, ServingError
+from crater_model.revision import source_revision
 from crater_model.serving.__main__ import main, models_of, parser
 from crater_model.serving.image import (
     EngineUnavailable,
@@ -17,6 +21,7 @@ from crater_model.serving.image import (
     run_image,
     write_context,
 )
+from crater_model.serving.labels import fingerprint, labels_of
 
 # Fields of BatchingParameters in TF Serving's session_bundle_config.proto.
 BATCHING = {"max_batch_size", "batch_timeout_micros", "max_enqueued_batches", "num_batch_threads"}
@@ -37,7 +42,8 @@ def test_context_is_complete(blob_model, tmp_path):
     for path in folder.rglob("*"):  # the server in the image is not root
         assert path.stat().st_mode & stat.S_IROTH
     dockerfile = (folder / "Dockerfile").read_text()
-    assert "\nARG BASE_IMAGE=local/base:1\nFROM ${BASE_IMAGE}\n" in dockerfile
+    assert "\nARG BASE_IMAGE=local/base\nARG BASE_VERSION=1\n" in dockerfile
+    assert "\nFROM ${BASE_IMAGE}:${BASE_VERSION}\n" in dockerfile
     assert 'LABEL org.opencontainers.image.version="12"\n' in dockerfile
     assert r'description="blobs, \"quoted\" and \$HOME"' in dockerfile
 
@@ -49,7 +55,7 @@ def test_configuration_parses(blob_model, tmp_path):
     model = config.model_config_list.config[0]
     assert (model.name, model.base_path) == ("crater", "/models/crater")
     assert list(model.model_version_policy.specific.versions) == [3]
-    assert dict(model.version_labels) == {"stable": 3}
+    assert dict(model.version_labels) == {"stable": 3, "canary": 3}
     lines = [line for line in (folder / "batching.config").read_text().splitlines()
              if line and not line.startswith("#")]
     found = dict(re.fullmatch(r"(\w+) \{ value: (\d+) \}", line).groups() for line in lines)
@@ -57,7 +63,78 @@ def test_configuration_parses(blob_model, tmp_path):
     flags = parser().parse_args(entrypoint((folder / "Dockerfile").read_text())[1:])
     assert (flags.port, flags.rest_api_port, flags.enable_batching) == (8500, 8501, True)
     assert default_base(gpu=True) == default_base() + "-gpu"
-    assert f"ARG BASE_IMAGE={default_base(gpu=True)}\n" in (folder / "Dockerfile").read_text()
+    name, version = default_base(gpu=True).split(":")
+    assert f"\nARG BASE_IMAGE={name}\nARG BASE_VERSION={version}\n" in (
+        folder / "Dockerfile").read_text()
+
+
+@pytest.mark.parametrize("base, name, version", [
+    ("127.0.0.1:5000/serving", "127.0.0.1:5000/serving", "latest"),
+    ("127.0.0.1:5000/serving:2", "127.0.0.1:5000/serving", "2"),
+    ("serving@sha256:" + 64 * "0", "serving@sha256", 64 * "0")])
+def test_any_base_goes_into_the_two_arguments(blob_model, tmp_path, base, name, version):
+    text = (write_context(blob_model, tmp_path / "context", base=base) / "Dockerfile").read_text()
+    assert f"\nARG BASE_IMAGE={name}\nARG BASE_VERSION={version}\n" in text
+
+
+def test_a_canary_is_a_second_version(blob_model, tmp_path):
+    folder = write_context(blob_model / "3", tmp_path / "context", canary=blob_model / "12")
+    assert sorted(path.name for path in (folder / "model").iterdir()) == ["12", "3"]
+    config = text_format.Parse((folder / "models.config").read_text(),
+                               model_server_config_pb2.ModelServerConfig())
+    model = config.model_config_list.config[0]
+    assert list(model.model_version_policy.specific.versions) == [3, 12]
+    assert dict(model.version_labels) == {"stable": 3, "canary": 12}
+    labels = labels_of((3, blob_model / "3"), "base:1", (12, blob_model / "12"))
+    assert labels["org.opencontainers.image.version"] == "3"
+    assert labels["crater.canary.version"] == "12" and labels["crater.canary.data"] == "sha256:00ff"
+    assert labels["crater.canary.sha256"] != labels["crater.model.sha256"]
+    for key, value in labels.items():
+        if "description" not in key and not value.startswith("{"):
+            assert f'LABEL {key}="{value}"\n' in (folder / "Dockerfile").read_text().replace(
+                default_base(), "base:1")
+    with pytest.raises(ConfigError, match="canary has version 12, as the stable model"):
+        write_context(blob_model, folder, canary=blob_model / "12")
+
+
+def test_the_same_model_makes_the_same_context(blob_model, tmp_path, monkeypatch):
+    """Contents, modes and times: the engine makes the same layers of them."""
+    def shown(folder):
+        return {str(path.relative_to(folder)): (
+            path.stat().st_mode, path.stat().st_mtime,
+            path.read_bytes() if path.is_file() else None) for path in folder.rglob("*")}
+
+    assert (shown(write_context(blob_model, tmp_path / "one"))
+            == shown(write_context(blob_model, tmp_path / "two")))
+    assert "created" not in (tmp_path / "one" / "Dockerfile").read_text()
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "86400")
+    assert labels_of((12, blob_model / "12"), "base:1")[
+        "org.opencontainers.image.created"] == "1970-01-02T00:00:00+00:00"
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "today")
+    with pytest.raises(ConfigError, match="SOURCE_DATE_EPOCH=today: expected whole seconds"):
+        write_context(blob_model, tmp_path / "three")
+
+
+def test_the_fingerprint_is_that_of_sha256sum(blob_model, tmp_path):
+    folder = shutil.copytree(blob_model / "3", tmp_path / "3")
+    listed = subprocess.run("find . -type f -printf '%P\\n' | LC_ALL=C sort | xargs sha256sum "
+                            "| sha256sum", shell=True, cwd=folder, text=True, check=True,
+                            capture_output=True).stdout.split()[0]
+    assert fingerprint(folder) == f"sha256:{listed}"
+    (folder / "variables" / "extra").write_bytes(b"")
+    assert fingerprint(folder) != f"sha256:{listed}"
+
+
+def test_a_card_without_a_revision_gets_that_of_this_code(blob_model, tmp_path):
+    folder = shutil.copytree(blob_model / "3", tmp_path / "3")
+    card = folder / "assets.extra" / "model_card.json"
+    revision = "org.opencontainers.image.revision"
+    assert labels_of((3, folder), "base:1")[revision] == "abc123"
+    card.write_text(json.dumps({"metrics": {}}))
+    assert labels_of((3, folder), "base:1")[revision] == source_revision()
+    card.write_text("[]")
+    with pytest.raises(ServingError, match="model_card.json: not a JSON object"):
+        labels_of((3, folder), "base:1")
 
 
 def test_flags_choose_versions_as_tf_serving_does(blob_model, tmp_path, capsys):
