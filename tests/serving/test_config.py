@@ -4,7 +4,7 @@ import pytest
 
 from crater_model.errors import ServingError
 from crater_model.serving.config import batching_of, metrics_path_of
-from crater_model.serving.image import CONFIGURATION
+from crater_model.serving.context import CONFIGURATION
 from crater_model.serving.settings import METRICS_PATH, Batching
 
 

@@ -6,6 +6,7 @@ import urllib.error
 import urllib.request
 
 import cv2
+import numpy as np
 import pytest
 from tests.serving.blobs import blob_image
 
@@ -78,3 +79,17 @@ def test_errors_are_json_with_a_reason(blob_server, path, body, code, words):
     got, answer = ask(blob_server, path, body)
     assert got == code
     assert words in answer["error"]
+
+
+def test_a_string_comes_back_as_text(blob_server):
+    code, answer = ask(blob_server, "crater:predict", {
+        "signature_name": "describe", "instances": [{"b64": ""}]})
+    assert code == 200
+    assert json.loads(answer["predictions"][0])["chip_size"] == 64
+
+
+def test_floats_are_as_short_as_their_type_allows(blob_server):
+    _, answer = ask(blob_server, "crater:predict", {"instances": [b64(IMAGE)]})
+    scores = np.float32(0.9) - np.float32(0.1) * np.arange(2, dtype=np.float32)
+    assert (list(map(str, answer["predictions"][0]["detection_scores"]))
+            == list(map(str, scores)) == ["0.9", "0.79999995"])
