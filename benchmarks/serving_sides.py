@@ -104,7 +104,7 @@ def write_old(folder: Path, masks: list, count: int) -> None:
 
 
 @contextmanager
-def server(folder: str) -> Iterator[tuple[int, int]]:
+def server(folder: str, *flags: str) -> Iterator[tuple[int, int]]:
     """The server's process over all models below `folder`; gives its gRPC and REST ports."""
     import grpc
     from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -113,7 +113,7 @@ def server(folder: str) -> Iterator[tuple[int, int]]:
     process = subprocess.Popen(
         [sys.executable, "-m", "crater_model.serving", "--host=127.0.0.1", f"--port={port}",
          f"--rest_api_port={rest}", f"--model_config_file={folder}/models.config",
-         "--enable_grpc_healthcheck_service", "--enable_batching"], stderr=subprocess.DEVNULL)
+         "--enable_grpc_healthcheck_service", "--enable_batching", *flags], stderr=subprocess.DEVNULL)
     try:
         with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
             health_pb2_grpc.HealthStub(channel).Check(
@@ -162,18 +162,48 @@ def wire(folder: str, craters: list[int], repeats: int) -> dict:
     png = tile_bytes(folder)[0]
     pixels = np.asarray(decode_image(png, "tile"))
     pixels = np.repeat(pixels[..., np.newaxis], 3, axis=2) if pixels.ndim == 2 else pixels
-    found = {}
-    with server(folder) as (grpc_port, rest_port):
+    found = {str(count): {} for count in craters}
+
+    def take(name: str, count: int, ask, port: int, times: int) -> None:
+        found[str(count)][name] = way(ask, port, times)
+
+    with server(folder) as (port, rest_port):
         for count in craters:
-            asked = {"grpc": lambda p: grpc_tile(p, f"ours_{count}", png),
-                     "rest": lambda p: rest_tile(p, f"ours_{count}", encoded_request(png)),
-                     "old": lambda p: rest_tile(p, f"old_{count}", lambda: json.dumps(
-                         {"instances": [pixels.tolist()]}, separators=(",", ":")))}
-            found[str(count)] = {
-                name: way(ask, grpc_port if name == "grpc" else rest_port,
-                          repeats if name == "grpc" else max(3, repeats // 10))
-                for name, ask in asked.items()}
+            take("grpc", count, lambda p: grpc_tile(p, f"ours_{count}", png), port, repeats)
+            take("rest", count, lambda p: rest_tile(p, f"ours_{count}", encoded_request(png)),
+                 rest_port, max(3, repeats // 10))
+            body = json.dumps({"instances": [pixels.tolist()]})
+            take("old", count, lambda p: rest_tile(p, f"old_{count}", lambda: body), rest_port,
+                 max(3, repeats // 10))
+            found[str(count)]["old"]["bytes_as_tf_serving_writes"] = len(body) + as_tf_serving(
+                rest_tile(rest_port, f"old_{count}", lambda: body)())
+    with server(folder, "--grpc_channel_arguments=grpc.default_compression_algorithm=2") as (
+            port, _):
+        for count in craters:
+            take("grpc_gzip", count, lambda p: grpc_tile(p, f"ours_{count}", png), port, repeats)
     return found
+
+
+def as_tf_serving(outputs: dict) -> int:
+    """Bytes of these float outputs in TF Serving's own JSON.
+
+    It writes a float32 with six digits, or with nine where six do not give it back, and ", "
+    between the values of a list (tensorflow_serving/util/json_tensor.cc).
+    """
+    import numpy as np
+
+    def number(value: np.float32) -> str:
+        text = f"{value:.6g}"
+        text = text if np.float32(text) == value else f"{value:.9g}"
+        return text if "." in text or "e" in text else f"{text}.0"
+
+    def written(array) -> int:
+        if array.ndim == 0:
+            return len(number(array[()]))
+        return sum(map(written, array)) + 2 * len(array)  # the brackets and ", "
+
+    return sum(len(name) + 4 + written(np.asarray(array, np.float32))
+               for name, array in outputs.items())
 
 
 def way(ask: Callable[[int], Callable[[], object]], port: int, repeats: int) -> dict:

@@ -26,7 +26,7 @@ def image(commands) -> None:
 
 
 def serve(commands) -> None:
-    from crater_model.serving.settings import Batching, Limits
+    from crater_model.serving.settings import COMPRESSED, Batching, Limits
 
     def run(options) -> Values:
         from crater_model.serving.server import serve
@@ -35,7 +35,8 @@ def serve(commands) -> None:
               host=options.host, keep_versions=options.keep_versions,
               batching=Batching(options.max_batch_size, options.batch_timeout_ms,
                                 options.batch_threads, options.max_queued),
-              limits=Limits(options.max_request_mb, options.max_images, options.max_megapixels))
+              limits=Limits(options.max_request_mb, options.max_images, options.max_megapixels),
+              channel_arguments=COMPRESSED if options.compress else None)
         return {"_text": "stopped"}
 
     command = add_command(commands, "serve", "a local server with TF Serving's API, for "
@@ -53,6 +54,8 @@ def serve(commands) -> None:
     command.add_argument("--host", default="127.0.0.1", help="0.0.0.0: every interface")
     command.add_argument("--keep-versions", type=whole, default=1, metavar="N",
                          help="serve the newest N that can be loaded; older ones are unloaded")
+    command.add_argument("--compress", action="store_true",
+                         help="gRPC's answers in gzip: for slow networks")
     command.add_argument("--max-batch-size", type=whole, default=batching.max_batch_size,
                          help="images of several requests run together; 1: no batching")
     command.add_argument("--batch-timeout-ms", type=float, default=batching.batch_timeout_ms,

@@ -23,6 +23,13 @@ def _switch(text: str) -> bool:
     raise argparse.ArgumentTypeError(f"{text!r} is neither true nor false")
 
 
+def _arguments(text: str) -> dict[str, int | str]:
+    pairs = [part.partition("=") for part in text.split(",") if part]
+    if not all(key and equals for key, equals, _ in pairs):
+        raise argparse.ArgumentTypeError(f"{text!r}: expected KEY=VALUE, several with commas")
+    return {key: int(value) if value.lstrip("-").isdigit() else value for key, _, value in pairs}
+
+
 def parser() -> argparse.ArgumentParser:
     """The flags of tensorflow_model_server that this server takes."""
     flags = argparse.ArgumentParser("crater_model.serving", description=__doc__,
@@ -37,6 +44,8 @@ def parser() -> argparse.ArgumentParser:
     flags.add_argument("--monitoring_config_file", type=Path)
     flags.add_argument("--file_system_poll_wait_seconds", type=float, default=POLL_SECONDS,
                        help="look for new versions this often; 0: only at the start")
+    flags.add_argument("--grpc_channel_arguments", type=_arguments, default={},
+                       metavar="KEY=VALUE[,...]", help="settings of gRPC")
     for name in ("enable_batching", "enable_grpc_healthcheck_service",
                  "allow_version_labels_for_unavailable_models",
                  "enable_serialization_as_tensor_content"):
@@ -72,6 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         run(Server(models, grpc_port=flags.port, rest_port=flags.rest_api_port or None,
                    host=flags.host, enable_health=flags.enable_grpc_healthcheck_service,
                    batching=_batching(flags), poll_s=flags.file_system_poll_wait_seconds,
+                   channel_arguments=flags.grpc_channel_arguments,
                    metrics_path=flags.monitoring_config_file
                    and metrics_path_of(flags.monitoring_config_file)))
     except CraterError as error:

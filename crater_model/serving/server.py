@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -48,7 +48,8 @@ class Server:
                  rest_port: int | None = 8501, host: str = "127.0.0.1",
                  enable_health: bool = True, batching: Batching = Batching(),
                  limits: Limits = Limits(), poll_s: float = POLL_SECONDS,
-                 metrics_path: str | None = METRICS_PATH):
+                 metrics_path: str | None = METRICS_PATH,
+                 channel_arguments: Mapping[str, int | str] | None = None):
         """
         Args:
           models: what to serve; `start` loads them.
@@ -58,12 +59,14 @@ class Server:
           batching, limits: how requests are joined, and what is refused.
           poll_s: seconds between two looks for new versions; 0: only at the start.
           metrics_path: where the REST port shows Prometheus metrics; None: nowhere.
+          channel_arguments: gRPC's own settings, such as `settings.COMPRESSED`.
         """
         self.host, self.grpc_port, self.rest_port = host, grpc_port, rest_port
         self.models = Models({model.name: model for model in models})
         self._health = health.HealthServicer() if enable_health else None
         self._batching, self._limits = batching, limits
         self._poll_s, self._metrics_path = poll_s, metrics_path
+        self._channel_arguments = dict(channel_arguments or {})
         self._grpc = self._rest = self._core = self._watcher = None
 
     @classmethod
@@ -110,7 +113,8 @@ class Server:
             options=[("grpc.max_receive_message_length",
                       min(self._limits.max_request_mb << 20, _MAX_MESSAGE_BYTES)),
                      ("grpc.max_send_message_length", _MAX_MESSAGE_BYTES),
-                     ("grpc.so_reuseport", 0)])  # else two servers share a port unseen
+                     ("grpc.so_reuseport", 0),  # else two servers share a port unseen
+                     *self._channel_arguments.items()])
         prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
             PredictionService(self._core), server)
         model_service_pb2_grpc.add_ModelServiceServicer_to_server(
