@@ -74,7 +74,7 @@ class Timed:
 
 
 def scene(path: str, side: int, craters: int, folder: str) -> dict:
-    """Maps a scene, and leaves its outlines in the folder."""
+    """Maps a scene, and leaves its journal in the folder."""
     from crater_model.annotations.raster import open_raster
     from crater_model.mapping.craters import Craters
     from crater_model.mapping.journal import Journal
@@ -88,7 +88,6 @@ def scene(path: str, side: int, craters: int, folder: str) -> dict:
         found = Craters.joined(list(map_image(stream, raster, TILE, SCALES, journal=journal)))
     seconds = time.perf_counter() - started
     without = seconds - stream.seconds
-    np.savez(Path(folder) / "outlines.npz", wkb=np.array(shapely.to_wkb(found.outlines, hex=True)))
     return {"side_px": side, "craters": craters, "tiles": stream.tiles,
             "detections": stream.detections, "found": len(found), "seconds": round(seconds, 2),
             "seconds_without_oracle": round(without, 2), "peak_before_mb": before,
@@ -96,10 +95,13 @@ def scene(path: str, side: int, craters: int, folder: str) -> dict:
 
 
 def score(folder: str, side: int, craters: int) -> dict:
+    """What is right and wrong in the journal that `scene` has left."""
+    from crater_model.mapping.craters import Craters
+    from crater_model.mapping.journal import Journal
     from oracle import field, lost_and_doubled, nested
 
-    with np.load(Path(folder) / "outlines.npz") as values:
-        outlines = shapely.from_wkb(values["wkb"])
+    with Journal(Path(folder) / "journal", {}) as journal:
+        outlines = Craters.joined(list(journal.found())).outlines
     known = field(side, side, craters)
     result = lost_and_doubled(known, outlines, side, side)
     wrong = sum(result.values())

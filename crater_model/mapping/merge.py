@@ -14,9 +14,9 @@ import shapely
 SAME_IOU = 0.2
 SAME_DIAMETER_RATIO = 2.0
 # Of a detection that a tile's edge has cut only a part is seen: it is the same crater as
-# a whole one that covers most of it, whatever their sizes; no more, for of a thin piece much
-# lies outside a whole one that is only a pixel off.
-CUT_COVERED = 0.5
+# a whole one that covers much of it, whatever their sizes. Not most of it: of a thin piece
+# half lies outside a whole one that is a pixel or two off.
+CUT_COVERED = 0.4
 
 
 def same_crater_keep(shapes: Sequence[shapely.Polygon], scores: np.ndarray, classes: np.ndarray,

@@ -88,7 +88,7 @@ def fails_after(stream, count):
 
 @pytest.fixture
 def little():
-    """A scene of 640 x 900 px that takes 30 tiles."""
+    """A scene of 640 x 900 px: five bands of tiles, 150 craters."""
     known = field(640, 900, 150, largest=100)
     return Oracle(known, 640, 900, scales=(1.0, 0.5)).stream, Places(640, 900)
 
@@ -108,7 +108,7 @@ def test_a_broken_run_goes_on(little, tmp_path):
                     list(mapping)
             else:
                 same(Craters.joined(list(mapping)), undisturbed)
-    assert begins[0] == 0 and begins == sorted(begins) and len(set(begins)) >= 4
+    assert begins == [0, 2, 4, 4, 4]
     # What has come to its end gives the same again and asks for nothing.
     with Journal(tmp_path / "journal", {"of": 1}) as journal:
         again = map_image(fails_after(stream, 0), raster, TILE, (1.0, 0.5), journal=journal)
@@ -179,13 +179,13 @@ def test_a_file_is_read_in_windows(little, tmp_path):
 
 
 class Holed(ArrayRaster):
-    """Without data right of x = 200 px, and in one dead pixel."""
+    """Without data right of x = 170 px, and in one dead pixel."""
 
     has_invalid = True
 
     def read(self, left, top, width, height):
         valid = np.ones((self.height, self.width), bool)
-        valid[:, 200:] = valid[30, 70] = False
+        valid[:, 170:] = valid[30, 70] = False
         window = np.s_[top:top + height, left:left + width]
         return Window(np.where(valid, self.pixels, 0)[window], valid[window])
 
@@ -197,7 +197,7 @@ def test_missing_data():
     def predict(images):
         seen.extend(images)
         # One on the dead pixel's row, whole; one up to the edge of the data; one beyond it.
-        boxes = np.array([[20, 60, 40, 80], [50, 160, 90, 200], [50, 205, 80, 235]], np.float32)
+        boxes = np.array([[20, 60, 40, 80], [50, 130, 90, 170], [50, 175, 80, 205]], np.float32)
         return [Detections(boxes, np.array([0.9, 0.8, 0.7], np.float32), np.ones(3, np.int64),
                            np.full((3, 28, 28), 255, np.uint8), image.shape) for image in images]
 
