@@ -249,7 +249,8 @@ def _whole_px_outline(mask: np.ndarray, box, tile):
 
 def _outcome(started: float, before: int, side: int, answers: list, result: dict) -> dict:
     seconds = time.perf_counter() - started
-    return {"seconds": round(seconds, 3), "megapixels_per_second": round(side**2 / 1e6 / seconds, 3),
+    return {"seconds": round(seconds, 3),
+            "megapixels_per_second": round(side**2 / 1e6 / seconds, 3),
             "detections": sum(map(len, answers)), "peak_before_mb": before, **result}
 
 

@@ -1,4 +1,4 @@
-"""A field of known craters, and an oracle in the model's place that finds what a tile shows of them.
+"""A field of known craters, and an oracle in the model's place that finds what a tile shows.
 
 Each crater is given as it is seen in a tile: cut where the tile ends, its edges off by up to a
 pixel of the network, scored at random; a crater that is too small at the tile's scale is not

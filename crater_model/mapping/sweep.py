@@ -16,6 +16,7 @@ import numpy as np
 
 from crater_model.annotations.raster import ArrayRaster, Raster, filled
 from crater_model.detections import Detections
+from crater_model.errors import ServingError
 from crater_model.mapping.candidates import Candidates, candidates
 from crater_model.mapping.craters import Craters
 from crater_model.mapping.journal import Journal
@@ -56,6 +57,10 @@ def map_image(stream: Stream, raster: Raster, tile: int, scales: Sequence[float]
 
     Yields:
       Tables to be joined, at least one; not in the order of the scores.
+
+    Raises:
+      DataError: the image is broken. ServingError: a tile was not answered. And whatever
+        `stream` raises.
     """
     for part in _sweep(stream, raster, tile, scales, overlap, journal, progress):
         yield part.craters
@@ -100,6 +105,9 @@ def _sweep(stream: Stream, raster: Raster, tile: int, scales: Sequence[float], o
             held.append(candidates(detections, place, size, valid, with_masks))
             if line:
                 line.at(place.number, band, count)
+        if asked:
+            raise ServingError(f"{raster.name}: {len(asked)} tiles were asked for and not "
+                               "answered; see what the server or the model says, and run it again")
         none = Candidates(Craters.empty(size), np.zeros(0, bool),
                           Detections.empty(size) if with_masks else None)
         done = Candidates.joined(held) if held else none

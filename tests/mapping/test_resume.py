@@ -45,7 +45,8 @@ def test_an_image_that_has_changed_is_refused(blob_server, scene, tmp_path, monk
     with pytest.raises(CraterError, match="full"):
         detect.detect_files([scene], tmp_path / "a.csv", server=server)
     os.utime(scene, (1, 1))
-    with pytest.raises(ConfigError, match="a.csv.partial.*image .*'modified_ns': 1000000000.*delete"):
+    changed = "a.csv.partial.*image .*'modified_ns': 1000000000.*delete"
+    with pytest.raises(ConfigError, match=changed):
         detect.detect_files([scene], tmp_path / "a.csv", server=server)
 
 

@@ -1,4 +1,4 @@
-"""Large images through an oracle: every crater once, also after a kill, also beside missing data."""
+"""Large images through an oracle: every crater once, also after a kill or beside missing data."""
 
 import os
 import signal
@@ -16,7 +16,7 @@ from benchmarks.oracle import (
     SCALES, TILE, Oracle, Places, field, lost_and_doubled, nested, places)
 from crater_model.annotations.raster import ArrayRaster, Window, open_raster
 from crater_model.detections import Detections
-from crater_model.errors import ConfigError, CraterError
+from crater_model.errors import ConfigError, CraterError, ServingError
 from crater_model.mapping.candidates import Candidates, candidates
 from crater_model.mapping.craters import Craters
 from crater_model.mapping.journal import Journal
@@ -217,6 +217,19 @@ def test_nothing_but_missing_data():
     found, = map_image(batched(lambda images: pytest.fail("asked")), raster, 128)
     assert len(found) == 0 and found.size == (100, 700)
     assert len(detect_image(batched(lambda images: pytest.fail("asked")), raster, 128)) == 0
+
+
+def test_tiles_without_an_answer_are_an_error(little):
+    stream, raster = little
+
+    def short(answers):
+        held = next(answers)
+        for answer in answers:  # always one behind
+            yield held
+            held = answer
+
+    with pytest.raises(ServingError, match="places: 1 tiles were asked for and not answered"):
+        list(map_image(lambda images: short(stream(images)), raster, TILE))
 
 
 def test_boxes_and_masks_come_along(little):
