@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from crater_model.annotations.georeference import Georeference
 from crater_model.annotations.raster import Raster, open_raster, read_header, read_whole
 from crater_model.annotations.stretch import PERCENTILES
 from crater_model.errors import ConfigError
@@ -54,7 +55,8 @@ def detect_files(images: Sequence[str | Path], output: str | Path | Sequence[Pat
     """
     outputs = [Path(output)] if isinstance(output, (str, Path)) else list(output)
     _check(outputs, images)
-    found, pixels = [], []
+    found: list[tuple[str, Craters, Georeference | None]] = []
+    pixels = []
     with _model(server, model) as (stream, card), _partial(outputs[0]) as partial:
         percentiles = tuple(card.get("stretch_percentiles", PERCENTILES))
         how = {"tile": tile or card["chip_size"],
@@ -63,11 +65,13 @@ def detect_files(images: Sequence[str | Path], output: str | Path | Sequence[Pat
             run = {"image": _file_state(path), "model": _digest(card), **how, "overlap": OVERLAP}
             with open_raster(path, percentiles) as raster, \
                     Journal(partial / f"{number:04d}", run) as journal:
-                found.append(_map(stream, raster, how, threshold, journal))
+                found.append((str(path), _map(stream, raster, how, threshold, journal),
+                              raster.georeference))
                 if any(map(_is_picture, outputs)):
                     pixels.append(read_whole(raster))
-        _write(outputs, images, pixels, found)
-    return {"images": len(images), "detections": sum(map(len, found)),
+        _write(outputs, found, pixels)
+    return {"images": len(images),
+            "detections": sum(len(craters) for _, craters, _ in found),
             "output": ", ".join(map(str, outputs))}
 
 
@@ -92,10 +96,11 @@ def _map(stream: Stream, raster: Raster, how: dict[str, Any], threshold: float,
     return found.select(np.argsort(-found.scores, kind="stable"))
 
 
-def _write(outputs: Sequence[Path], images: Sequence[str | Path], pixels: list[np.ndarray],
-           found: list[Craters]) -> None:
+def _write(outputs: Sequence[Path], found: Sequence[tuple[str, Craters, Georeference | None]],
+           pixels: Sequence[np.ndarray]) -> None:
+    names, tables = [name for name, _, _ in found], [craters for _, craters, _ in found]
     for path in outputs:
-        write_detections(path, [str(image) for image in images], pixels, found)
+        write_detections(path, names, pixels, tables)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import csv
 import os
+from contextlib import nullcontext
 
 import cv2
 import pytest
@@ -50,7 +51,14 @@ def test_an_image_that_has_changed_is_refused(blob_server, scene, tmp_path, monk
         detect.detect_files([scene], tmp_path / "a.csv", server=server)
 
 
-def test_nothing_is_left_where_nothing_was_found(scene, tmp_path):
-    with pytest.raises(ServingError):
+def test_nothing_is_left_where_nothing_was_found(scene, tmp_path, monkeypatch):
+    def gone(images):
+        next(iter(images))
+        raise ServingError("the server is gone")
+        yield
+
+    monkeypatch.setattr(detect, "_model", lambda *_: nullcontext(
+        (gone, {"chip_size": 64, "scales": [1.0]})))
+    with pytest.raises(ServingError, match="gone"):
         detect.detect_files([scene], tmp_path / "a.csv", server="127.0.0.1:1")
     assert [path.name for path in tmp_path.iterdir()] == ["scene.png"]
