@@ -8,7 +8,9 @@ the network, scored at random. The images are tiled GeoTIFFs, read in windows.
 
 - `scenes`: `mapping.map_image` with its journal over 8192 x 8192 px with 20,000 craters and over
   a quarter of it; how many craters are lost or doubled; Mpx/s without the oracle's own time;
-  the largest resident size of the process, of both scenes and their ratio.
+  the largest resident size of the process while it maps (`streamed_peak_mb`; the craters go to
+  the journal as they are found), then with all of them in one table (`peak_mb`), and their
+  ratios between the scenes.
 - `merging`: one detection a crater out of 50,000. `all_pairs` compares the outlines of all pairs,
   one by one, as the old system did; `all_pairs_in_rows` does so for one against all others at
   once in numpy. Each is measured for some outlines against all others (`measured_pairs`) and
@@ -85,13 +87,14 @@ def scene(path: str, side: int, craters: int, folder: str) -> dict:
     stream = Timed(Oracle(field(side, side, craters), side, side).stream)
     started = time.perf_counter()
     with open_raster(path) as raster, Journal(Path(folder) / "journal", {}) as journal:
-        found = Craters.joined(list(map_image(stream, raster, TILE, SCALES, journal=journal)))
-    seconds = time.perf_counter() - started
+        found = sum(map(len, map_image(stream, raster, TILE, SCALES, journal=journal)))
+        seconds, streamed = time.perf_counter() - started, peak_mb()
+        Craters.joined(list(journal.found()))
     without = seconds - stream.seconds
     return {"side_px": side, "craters": craters, "tiles": stream.tiles,
-            "detections": stream.detections, "found": len(found), "seconds": round(seconds, 2),
+            "detections": stream.detections, "found": found, "seconds": round(seconds, 2),
             "seconds_without_oracle": round(without, 2), "peak_before_mb": before,
-            "megapixels_per_second": round(side**2 / 1e6 / without, 2)}
+            "streamed_peak_mb": streamed, "megapixels_per_second": round(side**2 / 1e6 / without, 2)}
 
 
 def score(folder: str, side: int, craters: int) -> dict:
@@ -278,7 +281,8 @@ def scenes(case: dict, folder: Path) -> dict:
                        folder=str(place))
         scored = child("score", folder=str(place), side=side, craters=craters)
         found[name] = {**mapped, **{k: v for k, v in scored.items() if k != "peak_mb"}}
-    found["memory_ratio"] = ratio(found["whole"]["peak_mb"], found["quarter"]["peak_mb"])
+    for what in ("streamed_peak_mb", "peak_mb"):
+        found[f"{what[:-3]}_ratio"] = ratio(found["whole"][what], found["quarter"][what])
     return found
 
 

@@ -75,7 +75,7 @@ def test_mapping():
     for scene in (found["scenes"]["whole"], found["scenes"]["quarter"]):
         positive(scene, "seconds", "peak_mb", "megapixels_per_second", "tiles", "nested")
         assert scene["wrong_percent"] <= 0.5 and scene["nested_lost"] == 0
-    positive(found["scenes"], "memory_ratio")
+    positive(found["scenes"], "streamed_peak_ratio", "peak_ratio")
     merging = found["merging"]
     positive(merging, "times_all_pairs", "times_all_pairs_in_rows")
     assert merging["detections"] == 1500 and merging["times_all_pairs"] > 1
