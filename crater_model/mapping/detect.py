@@ -90,9 +90,10 @@ def _check(outputs: Sequence[Path], images: Sequence[str | Path]) -> None:
 def _map(stream: Stream, raster: Raster, how: dict[str, Any], threshold: float,
          journal: Journal) -> Craters:
     """The craters of one image, best first."""
-    parts = map_image(stream, raster, how["tile"], how["scales"], journal=journal,
-                      progress=f"detecting in {raster.name}")
-    found = Craters.joined([part.select(part.scores >= threshold) for part in parts])
+    for _ in map_image(stream, raster, how["tile"], how["scales"], journal=journal,
+                       progress=f"detecting in {raster.name}"):
+        pass  # the journal has it: nothing is held while the network works
+    found = Craters.joined([part.select(part.scores >= threshold) for part in journal.found()])
     return found.select(np.argsort(-found.scores, kind="stable"))
 
 
