@@ -13,13 +13,15 @@ T = TypeVar("T")
 class Progress:
     """A live line on a terminal; in a log, a line every `log_every_s` seconds.
 
-    Use it as a context manager and call `update` as often as is convenient.
+    Use it as a context manager and call `update` as often as is convenient. `done` units were
+    finished before it began and do not count for the rate.
     """
 
-    def __init__(self, what: str, total: int | None = None, log_every_s: float = 10.0):
+    def __init__(self, what: str, total: int | None = None, log_every_s: float = 10.0,
+                 done: int = 0):
         self.what, self.total, self._log_every_s = what, total, log_every_s
         self._start = self._shown = time.monotonic()
-        self._done = 0
+        self._done = self._before = done
         self._live = sys.stderr.isatty()
 
     def __enter__(self) -> Progress:
@@ -41,14 +43,18 @@ class Progress:
 
     _note = ""
 
+    @property
+    def seconds(self) -> float:
+        """Since it began; never zero."""
+        return max(time.monotonic() - self._start, 1e-9)
+
     def _show(self, end: str) -> None:
-        seconds = max(time.monotonic() - self._start, 1e-9)
-        rate = self._done / seconds
+        rate = (self._done - self._before) / self.seconds
         text = f"{self.what}: {self._done}"
         if self.total is not None:
             text += f"/{self.total}"
         text += f"  {rate:.3g}/s"
-        if self.total and 0 < self._done < self.total:
+        if self.total and self._before < self._done < self.total:
             text += f"  {format_seconds((self.total - self._done) / rate)} left"
         if self._note:
             text += f"  {self._note}"

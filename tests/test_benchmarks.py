@@ -70,6 +70,20 @@ def test_kill_and_resume():
     assert found["killed"]["loss"] == pytest.approx(found["undisturbed"]["0"]["loss"], rel=0.25)
 
 
+def test_mapping():
+    found = run("mapping")
+    for scene in (found["scenes"]["whole"], found["scenes"]["quarter"]):
+        positive(scene, "seconds", "peak_mb", "megapixels_per_second", "tiles", "nested")
+        assert scene["wrong_percent"] <= 0.5 and scene["nested_lost"] == 0
+    positive(found["scenes"], "streamed_peak_ratio", "peak_ratio")
+    merging = found["merging"]
+    positive(merging, "times_all_pairs", "times_all_pairs_in_rows")
+    assert merging["detections"] == 1500 and merging["times_all_pairs"] > 1
+    both = found["end_to_end"]
+    positive(both, "times_old_way")
+    assert both["ours"]["detections"] == both["old_way"]["detections"]
+
+
 def test_a_failed_side_says_why(monkeypatch):
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
     import common

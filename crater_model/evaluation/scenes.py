@@ -17,7 +17,7 @@ from crater_model.evaluation.evaluator import Evaluator
 from crater_model.evaluation.truth import Truth, truth_from_scene
 from crater_model.files import make_folder, write_bytes, write_json
 from crater_model.mapping.outlines import outlines
-from crater_model.mapping.tiles import detect_image
+from crater_model.mapping.sweep import batched, detect_image
 from crater_model.progress import track
 
 if TYPE_CHECKING:
@@ -61,7 +61,8 @@ def evaluate(model: str | Path | Detector, dataset_dir: str | Path, *,
     found = []
     for scene in track(chosen, "scoring scenes"):
         with dataset.open_image(scene) as image:
-            detections = detect_image(detector.detect, image, detector.chip_size, scales)
+            detections = detect_image(batched(detector.detect), image, detector.chip_size,
+                                      scales)
         truth = truth_from_scene(scene)
         evaluator.add(scene.file_name, detections, truth)
         found.append((detections, truth))

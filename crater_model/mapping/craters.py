@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import shapely
 
 
 @dataclass(frozen=True)
@@ -49,10 +50,16 @@ class Craters:
     @classmethod
     def joined(cls, parts: Sequence[Craters]) -> Craters:
         """The craters of several tables of one image; at least one table."""
-        first = parts[0]
         columns = (np.concatenate([getattr(part, name) for part in parts])
                    for name in ("outlines", "scores", "classes", "scales", "edge"))
-        return cls(*columns, first.size, first.label_map)
+        label_map = {number: name for part in reversed(parts)
+                     for number, name in part.label_map.items()}
+        return cls(*columns, parts[0].size, label_map)
+
+    @property
+    def boxes(self) -> np.ndarray:
+        """The outlines' bounds, float32 [n, 4]: ymin, xmin, ymax, xmax in px."""
+        return shapely.bounds(self.outlines)[:, [1, 0, 3, 2]].astype(np.float32)
 
     def select(self, keep: np.ndarray) -> Craters:
         """The craters at these indices, or where this mask is true."""

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from crater_model.annotations.raster import open_raster, read_header, read_whole
+import numpy as np
+
+from crater_model.annotations.georeference import Georeference
+from crater_model.annotations.raster import Raster, open_raster, read_header, read_whole
 from crater_model.annotations.stretch import PERCENTILES
 from crater_model.errors import ConfigError
-from crater_model.mapping.tiles import detect_image
+from crater_model.mapping.craters import Craters
+from crater_model.mapping.journal import Journal
+from crater_model.mapping.sweep import OVERLAP, Stream, batched, map_image
 from crater_model.mapping.write import SUFFIXES, write_detections
-from crater_model.progress import track
+
+# Images that a client without a stream of its own is given at once: two requests.
+_AT_ONCE = 16
 
 
 def detect_files(images: Sequence[str | Path], output: str | Path | Sequence[Path], *,
@@ -20,6 +30,9 @@ def detect_files(images: Sequence[str | Path], output: str | Path | Sequence[Pat
                  tile: int | None = None, scales: Sequence[float] | None = None,
                  threshold: float = 0.5) -> dict[str, Any]:
     """Detects in image files and writes the outlines.
+
+    What is found on the way is kept in OUTPUT.partial; when the same is asked for again
+    after a run that did not end, it goes on from there. It is gone when the output is there.
 
     Args:
       images: image files of any kind and size (see `annotations.raster`), read in windows;
@@ -36,10 +49,33 @@ def detect_files(images: Sequence[str | Path], output: str | Path | Sequence[Pat
       `images`, `detections` (counts) and `output`.
 
     Raises:
-      ConfigError: an unknown suffix, or a picture of several images.
+      ConfigError: an unknown suffix, or a picture of several images; or what an earlier run
+        has left was made with other images, another model or other parameters.
       DataError: an image cannot be read. ServingError: the server does not answer.
     """
     outputs = [Path(output)] if isinstance(output, (str, Path)) else list(output)
+    _check(outputs, images)
+    found: list[tuple[str, Craters, Georeference | None]] = []
+    pixels = []
+    with _model(server, model) as (stream, card), _partial(outputs[0]) as partial:
+        percentiles = tuple(card.get("stretch_percentiles", PERCENTILES))
+        how = {"tile": tile or card["chip_size"],
+               "scales": list(scales or card["scales"] or (1.0,))}
+        for number, path in enumerate(images):
+            run = {"image": _file_state(path), "model": _digest(card), **how, "overlap": OVERLAP}
+            with open_raster(path, percentiles) as raster, \
+                    Journal(partial / f"{number:04d}", run) as journal:
+                found.append((str(path), _map(stream, raster, how, threshold, journal),
+                              raster.georeference))
+                if any(map(_is_picture, outputs)):
+                    pixels.append(read_whole(raster))
+        _write(outputs, found, pixels)
+    return {"images": len(images),
+            "detections": sum(len(craters) for _, craters, _ in found),
+            "output": ", ".join(map(str, outputs))}
+
+
+def _check(outputs: Sequence[Path], images: Sequence[str | Path]) -> None:
     for path in outputs:
         if path.suffix.lower() not in SUFFIXES:
             raise ConfigError(f"{path}: unknown suffix '{path.suffix}', expected one of "
@@ -49,20 +85,35 @@ def detect_files(images: Sequence[str | Path], output: str | Path | Sequence[Pat
                               "choose another suffix or name one image")
     for path in images:
         read_header(path)
-    found, pixels = [], []
-    with _predictor(server, model) as (predict, card):
-        percentiles = tuple(card.get("stretch_percentiles", PERCENTILES))
-        for path in track(images, "detecting"):
-            with open_raster(path, percentiles) as raster:
-                detections = detect_image(predict, raster, tile or card["chip_size"],
-                                          scales or card["scales"] or (1.0,))
-                if any(map(_is_picture, outputs)):
-                    pixels.append(read_whole(raster))
-            found.append(detections.select(detections.scores >= threshold))
+
+
+def _map(stream: Stream, raster: Raster, how: dict[str, Any], threshold: float,
+         journal: Journal) -> Craters:
+    """The craters of one image, best first."""
+    for _ in map_image(stream, raster, how["tile"], how["scales"], journal=journal,
+                       progress=f"detecting in {raster.name}"):
+        pass  # the journal has it: nothing is held while the network works
+    found = Craters.joined([part.select(part.scores >= threshold) for part in journal.found()])
+    return found.select(np.argsort(-found.scores, kind="stable"))
+
+
+def _write(outputs: Sequence[Path], found: Sequence[tuple[str, Craters, Georeference | None]],
+           pixels: Sequence[np.ndarray]) -> None:
+    names, tables = [name for name, _, _ in found], [craters for _, craters, _ in found]
     for path in outputs:
-        write_detections(path, [str(image) for image in images], pixels, found)
-    return {"images": len(images), "detections": sum(map(len, found)),
-            "output": ", ".join(map(str, outputs))}
+        write_detections(path, names, pixels, tables)
+
+
+@contextmanager
+def _partial(output: Path) -> Iterator[Path]:
+    """The folder of the journals; it stays where a run fails that has found something."""
+    folder = output.with_name(f"{output.name}.partial")
+    try:
+        yield folder
+        shutil.rmtree(folder, ignore_errors=True)
+    finally:
+        with suppress(OSError):
+            folder.rmdir()
 
 
 def _is_picture(path: Path) -> bool:
@@ -70,8 +121,8 @@ def _is_picture(path: Path) -> bool:
 
 
 @contextmanager
-def _predictor(server: str | None, model: str | Path | None
-               ) -> Iterator[tuple[Callable, dict[str, Any]]]:
+def _model(server: str | None, model: str | Path | None
+           ) -> Iterator[tuple[Stream, dict[str, Any]]]:
     """What detects, and what the model says of itself."""
     if (server is None) == (model is None):
         raise ConfigError("detect: name either a server or a model")
@@ -79,10 +130,24 @@ def _predictor(server: str | None, model: str | Path | None
         from crater_model.serving.client import Client
 
         with Client(server) as client:
-            yield client.detect, client.describe()
+            card = client.describe()
+            yield getattr(client, "stream", None) or batched(client.detect, _AT_ONCE), card
         return
     from crater_model.detector.detector import Detector
 
     detector = Detector.load(model)
-    yield detector.detect, {"chip_size": detector.chip_size, "scales": detector.scales,
-                            "stretch_percentiles": detector.stretch_percentiles}
+    files = sorted(path for path in Path(model).rglob("*") if path.is_file())
+    yield batched(detector.detect), {
+        "chip_size": detector.chip_size, "scales": detector.scales,
+        "stretch_percentiles": detector.stretch_percentiles,
+        "files": [_file_state(path) for path in files]}
+
+
+def _file_state(path: str | Path) -> dict[str, Any]:
+    """What tells a file from another, or from itself once it is changed."""
+    state = Path(path).stat()
+    return {"path": str(path), "bytes": state.st_size, "modified_ns": state.st_mtime_ns}
+
+
+def _digest(card: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(card, sort_keys=True).encode()).hexdigest()[:12]

@@ -11,46 +11,42 @@ from collections.abc import Sequence
 import numpy as np
 import shapely
 
-from crater_model.detections import Detections
-from crater_model.mapping.outlines import outlines
-
 SAME_IOU = 0.2
 SAME_DIAMETER_RATIO = 2.0
 # Of a detection that a tile's edge has cut only a part is seen: it is the same crater as
-# a whole one that covers most of it, whatever their sizes.
-CUT_COVERED = 0.6
-
-
-def merge(parts: Sequence[Detections], cut: Sequence[np.ndarray]) -> Detections:
-    """Merges detections given in px of one image.
-
-    Args:
-      parts: the tiles' detections, all with the same image size.
-      cut: for each part, bool [n]: touches an inner edge of its tile.
-
-    Returns:
-      The kept detections, best first; whole ones win over cut ones, then the higher score.
-    """
-    if len(parts) == 1:
-        return parts[0]
-    joined = Detections(
-        np.concatenate([p.boxes for p in parts]), np.concatenate([p.scores for p in parts]),
-        np.concatenate([p.classes for p in parts]), np.concatenate([p.masks for p in parts]),
-        parts[0].size, parts[0].label_map)
-    if len(joined) == 0:
-        return joined
-    keep = same_crater_keep(outlines(joined), joined.scores, joined.classes,
-                            np.concatenate(list(cut)))
-    kept = np.flatnonzero(keep)
-    return joined.select(kept[np.argsort(-joined.scores[kept], kind="stable")])
+# a whole one that covers much of it, whatever their sizes. Not most of it: of a thin piece
+# half lies outside a whole one that is a pixel or two off.
+CUT_COVERED = 0.4
 
 
 def same_crater_keep(shapes: Sequence[shapely.Polygon], scores: np.ndarray, classes: np.ndarray,
                      cut: np.ndarray) -> np.ndarray:
     """Which of the outlines stay when every crater is to be there once: bool [n].
 
+    Whole ones win over those that a tile's inner edge cuts, then the higher score.
+    """
+    return settle(shapes, scores, classes, cut, np.inf)[0]
+
+
+def settle(shapes: Sequence[shapely.Polygon], scores: np.ndarray, classes: np.ndarray,
+           cut: np.ndarray, top: float) -> tuple[np.ndarray, np.ndarray]:
+    """Decides, as far as it can be known, which outlines stay as `same_crater_keep` would.
+
+    More outlines may follow, none of which reaches above the line y = `top`. What lies
+    above it and depends on nothing that is still open is decided for good, so that outlines
+    given part by part come out exactly as if they had been given at once.
+
     Greedy from the best on, through a spatial index: only outlines that stay ask for their
     neighbours, so that a thousand detections of one crater cost little more than two.
+
+    Args:
+      shapes, scores, classes, cut: the outlines (px), each with its score, class and
+        whether a tile's inner edge cuts it.
+      top: px.
+
+    Returns:
+      keep, wait: bool [n] each; those that stay, and those that are undecided. The others
+      are the same crater as one that stays.
     """
     shapes = np.asarray(shapes, dtype=object)
     areas, bounds = shapely.area(shapes), shapely.bounds(shapes)
@@ -58,17 +54,21 @@ def same_crater_keep(shapes: Sequence[shapely.Polygon], scores: np.ndarray, clas
     order = np.lexsort((-scores, cut))
     rank = np.empty(len(shapes), int)
     rank[order] = np.arange(len(shapes))
-    keep = np.ones(len(shapes), bool)
+    dropped = np.zeros(len(shapes), bool)
+    wait = bounds[:, 3] >= top if len(shapes) else dropped.copy()
     for index in order:
-        if not keep[index]:
+        if dropped[index]:
             continue
         near = tree.query(shapes[index])
-        near = near[keep[near] & (rank[near] > rank[index]) & (classes[near] == classes[index])]
+        near = near[~dropped[near] & (rank[near] > rank[index])
+                    & (classes[near] == classes[index])]
         near = near[_may_be_same(areas[index], bounds[index], areas[near], bounds[near])]
         if near.size:
             overlap = shapely.area(shapely.intersection(shapes[index], shapes[near]))
-            keep[near[_same(areas[index], cut[index], areas[near], cut[near], overlap)]] = False
-    return keep
+            same = near[_same(areas[index], cut[index], areas[near], cut[near], overlap)]
+            # Whether an undecided one drops them is undecided too.
+            (wait if wait[index] else dropped)[same] = True
+    return ~dropped & ~wait, ~dropped & wait
 
 
 def _same(area: float, cut: bool, areas: np.ndarray, cuts: np.ndarray,

@@ -7,16 +7,20 @@ import numpy as np
 from shapely.geometry import Polygon, box
 
 from crater_model.detections import MASK_THRESHOLD, Detections
+from crater_model.mapping.craters import Craters
 
 
-def outlines(detections: Detections, threshold: float = MASK_THRESHOLD) -> list[Polygon]:
+def outlines(detections: Detections | Craters, threshold: float = MASK_THRESHOLD
+             ) -> list[Polygon]:
     """The outline of each detection in px of its image, clipped to the image.
 
     The contour runs where the mask's probability, interpolated between its cells'
     middles, crosses `threshold`. Of several pieces the largest counts. A mask that is
     nowhere above the threshold gives the box's inscribed ellipse, so that every
-    detection has an outline.
+    detection has an outline. `Craters` have theirs already.
     """
+    if isinstance(detections, Craters):
+        return list(detections.outlines)
     height, width = detections.size
     image = box(0, 0, width, height)
     found = []

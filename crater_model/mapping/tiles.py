@@ -1,58 +1,101 @@
-"""A whole scene through a network that reads small images: cut tiles, detect, merge."""
+"""Where the tiles of a large image lie, and in which order they are looked at."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
-from crater_model.annotations.raster import ArrayRaster, Raster, filled
-from crater_model.detections import Detections
-from crater_model.mapping.merge import merge
-
-Predict = Callable[[list[np.ndarray]], list[Detections]]
-
-# A detection this close (px of the tile) to a tile's inner edge counts as cut by it.
+# A detection this close to a tile's inner edge counts as cut by it: px of the image or of
+# the network, whichever are larger.
 _EDGE = 2.0
 
 
-def detect_image(predict: Predict, image: np.ndarray | Raster, tile: int, scales: Sequence[float] = (1.0,),
-                 overlap: float = 0.25, batch: int = 8) -> Detections:
-    """Detects over a whole image and merges what the tiles found.
+class Tile(NamedTuple):
+    """A window of an image in px: rows y0 to y1, columns x0 to x1.
+
+    Attributes:
+      number: its place in the order of all tiles, from 0 on.
+      band: the place of its band.
+      scale: network px per image px.
+    """
+
+    number: int
+    band: int
+    scale: float
+    y0: int
+    x0: int
+    y1: int
+    x1: int
+
+
+@dataclass(frozen=True)
+class Band:
+    """A row of tiles of one scale: the image's rows y0 to y1, px.
+
+    Attributes:
+      first: number of its first tile.
+      lefts: the left edge of each tile, px.
+      side: width of a tile, px (cut at the image's right edge).
+    """
+
+    number: int
+    first: int
+    scale: float
+    y0: int
+    y1: int
+    lefts: tuple[int, ...]
+    side: int
+    width: int
+
+    def tiles(self) -> Iterator[Tile]:
+        """The tiles from left to right."""
+        for i, x0 in enumerate(self.lefts):
+            yield Tile(self.first + i, self.number, self.scale, self.y0, x0, self.y1,
+                       min(x0 + self.side, self.width))
+
+
+def plan(height: int, width: int, tile: int, scales: Sequence[float],
+         overlap: float) -> list[Band]:
+    """The bands of all scales, by their upper edges from the top of the image down.
+
+    No band begins above the one before it. So once a band is begun, what ends above its
+    upper edge has been seen by all tiles that can see it, at whatever scale.
 
     Args:
-      predict: detections of each of a list of images, in that image's px; images smaller
-        than `tile` x `tile` network px are scaled up by it.
-      image: uint8 [h, w] or [h, w, 3], or a raster, which is read in windows.
-      tile: side in px of the network's input.
-      scales: network px per image px, one or several; a tile covers tile / scale image px.
+      height, width: of the image, px.
+      tile: side of the network's input, px; a tile covers tile / scale px of the image.
+      scales: network px per image px.
       overlap: share of a tile's side that it has in common with the next.
-
-    Returns:
-      Detections in px of the whole image, best first.
     """
-    raster = image if isinstance(image, Raster) else ArrayRaster(image)
-    height, width = raster.height, raster.width
-    found: list[Detections] = []
-    cut: list[np.ndarray] = []
+    rows = []
     for scale in scales:
-        windows = list(tile_windows(height, width, max(1, round(tile / scale)), overlap))
-        for start in range(0, len(windows), batch):
-            group = windows[start:start + batch]
-            pieces = [np.ascontiguousarray(filled(raster.read(x0, y0, x1 - x0, y1 - y0)))
-                      for y0, x0, y1, x1 in group]
-            for window, detections in zip(group, predict(pieces)):
-                found.append(_shift(detections, window, (height, width)))
-                cut.append(_touches_inner_edge(found[-1].boxes, window, height, width))
-    return merge(found, cut)
+        side = max(1, round(tile / scale))
+        lefts = tuple(_starts(width, side, overlap))
+        rows += [(y0, scale, side, lefts) for y0 in _starts(height, side, overlap)]
+    rows.sort(key=lambda row: row[0])
+    bands, first = [], 0
+    for number, (y0, scale, side, lefts) in enumerate(rows):
+        bands.append(Band(number, first, scale, y0, min(y0 + side, height), lefts, side, width))
+        first += len(lefts)
+    return bands
 
 
-def tile_windows(height: int, width: int, side: int,
-                 overlap: float) -> Iterator[tuple[int, int, int, int]]:
-    """(y0, x0, y1, x1) px of tiles that cover the image; the last ones end at its edge."""
-    for y in _starts(height, side, overlap):
-        for x in _starts(width, side, overlap):
-            yield y, x, min(y + side, height), min(x + side, width)
+def touches_inner_edge(boxes: np.ndarray, tile: Tile, height: int, width: int) -> np.ndarray:
+    """Which boxes (px of the tile) an edge of the tile cuts that is not the image's: bool [n]."""
+    margin = _EDGE / min(1.0, tile.scale)
+    touches = np.zeros(len(boxes), bool)
+    if tile.y0 > 0:
+        touches |= boxes[:, 0] < margin
+    if tile.x0 > 0:
+        touches |= boxes[:, 1] < margin
+    if tile.y1 < height:
+        touches |= boxes[:, 2] > tile.y1 - tile.y0 - margin
+    if tile.x1 < width:
+        touches |= boxes[:, 3] > tile.x1 - tile.x0 - margin
+    return touches
 
 
 def _starts(length: int, side: int, overlap: float) -> list[int]:
@@ -62,24 +105,3 @@ def _starts(length: int, side: int, overlap: float) -> list[int]:
     count = -(-(length - side) // step)
     # Evenly spread, so that no two tiles overlap more than they must.
     return [round(i * (length - side) / count) for i in range(count + 1)]
-
-
-def _shift(detections: Detections, window, size: tuple[int, int]) -> Detections:
-    y0, x0 = window[:2]
-    boxes = detections.boxes + np.array([y0, x0, y0, x0], np.float32)
-    return Detections(boxes, detections.scores, detections.classes, detections.masks, size,
-                      detections.label_map)
-
-
-def _touches_inner_edge(boxes: np.ndarray, window, height: int, width: int) -> np.ndarray:
-    y0, x0, y1, x1 = window
-    touches = np.zeros(len(boxes), bool)
-    if y0 > 0:
-        touches |= boxes[:, 0] < y0 + _EDGE
-    if x0 > 0:
-        touches |= boxes[:, 1] < x0 + _EDGE
-    if y1 < height:
-        touches |= boxes[:, 2] > y1 - _EDGE
-    if x1 < width:
-        touches |= boxes[:, 3] > x1 - _EDGE
-    return touches

@@ -20,6 +20,24 @@ def test_an_ellipse_comes_back():
     assert outline.bounds == pytest.approx((30, 10, 110, 50), abs=1.0)
 
 
+def covered(m=28, y=0.0, x=0.0):
+    """The share of each cell that the inscribed ellipse covers, its centre off by so many cells."""
+    fine = (np.arange(m * 16) + 0.5) / (m * 16) * 2 - 1
+    inside = ((fine[:, None] - 2 * y / m)**2 + (fine[None] - 2 * x / m)**2) < 0.8**2
+    return inside.reshape(m, 16, m, 16).mean(axis=(1, 3))
+
+
+@pytest.mark.parametrize("y, x", [(0, 0), (0.3, -0.7), (1.4, 2.1)])
+def test_accuracy_is_below_a_pixel(y, x):
+    """Cells of 3.57 x 1.43 px: the outline is far better than a cell."""
+    outline = mask_outline(np.round(covered(y=y, x=x) * 255) / 255, np.array([10, 30, 110, 70]))
+    center = 50 + x * 40 / 28, 60 + y * 100 / 28
+    assert outline.centroid.coords[0] == pytest.approx(center, abs=0.1)
+    assert outline.area == pytest.approx(np.pi * 40 * 16, rel=0.01)
+    assert outline.bounds == pytest.approx(
+        (center[0] - 16, center[1] - 40, center[0] + 16, center[1] + 40), abs=0.36)
+
+
 def test_a_full_mask_ends_at_its_box():
     outline = mask_outline(np.ones((28, 28), np.float32), np.array([0, 0, 28, 56]))
     assert outline.bounds == pytest.approx((0, 0, 56, 28), abs=0.01)
