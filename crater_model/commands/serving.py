@@ -78,15 +78,18 @@ def detect(commands) -> None:
 
         return detect_files(options.images, options.output, server=options.server,
                             model=options.model, tile=options.tile, scales=options.scales,
-                            threshold=options.threshold)
+                            threshold=options.threshold, catalogue=options.catalogue)
 
     command = add_command(commands, "detect", "outline what is in images", run)
     command.add_argument("images", nargs="+", metavar="IMAGE")
     source = command.add_mutually_exclusive_group(required=True)
     source.add_argument("--server", metavar="HOST:PORT[,...]")
     source.add_argument("--model", metavar="DIR", help="a model directory or a SavedModel")
-    command.add_argument("--output", required=True, metavar="FILE",
-                         help="the suffix decides: .geojson .csv .json (COCO results) .png")
+    command.add_argument("--output", required=True, action="append", metavar="FILE",
+                         help="the suffix decides: .gpkg .geojson .csv .scc .diam .json (COCO "
+                         "results) .png .html (report); may be repeated")
+    command.add_argument("--catalogue", default=None, metavar="FILE.csv",
+                         help="known craters that a report compares with")
     command.add_argument("--tile", type=whole, default=None, metavar="PX",
                          help="side of the network's input; the model's own by default")
     command.add_argument("--scales", type=scales, default=None, metavar="S[,S...]",

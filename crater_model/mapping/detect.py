@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import shutil
@@ -12,23 +13,24 @@ from typing import Any
 
 import numpy as np
 
-from crater_model.annotations.georeference import Georeference
-from crater_model.annotations.raster import Raster, open_raster, read_header, read_whole
+from crater_model.annotations.formats import catalogue as catalogues
+from crater_model.annotations.raster import Raster, open_raster, read_header
 from crater_model.annotations.stretch import PERCENTILES
 from crater_model.errors import ConfigError
+from crater_model.mapping.coverage import valid_area
 from crater_model.mapping.craters import Craters
 from crater_model.mapping.journal import Journal
+from crater_model.mapping.maps import Map
 from crater_model.mapping.sweep import OVERLAP, Stream, batched, map_image
-from crater_model.mapping.write import SUFFIXES, write_detections
+from crater_model.mapping.write import SUFFIXES, write_maps
 
-# Images that a client without a stream of its own is given at once: two requests.
-_AT_ONCE = 16
+_IN_KM = (".scc", ".diam")
 
 
 def detect_files(images: Sequence[str | Path], output: str | Path | Sequence[Path], *,
                  server: str | None = None, model: str | Path | None = None,
                  tile: int | None = None, scales: Sequence[float] | None = None,
-                 threshold: float = 0.5) -> dict[str, Any]:
+                 threshold: float = 0.5, catalogue: str | Path | None = None) -> dict[str, Any]:
     """Detects in image files and writes the outlines.
 
     What is found on the way is kept in OUTPUT.partial; when the same is asked for again
@@ -38,25 +40,28 @@ def detect_files(images: Sequence[str | Path], output: str | Path | Sequence[Pat
       images: image files of any kind and size (see `annotations.raster`), read in windows;
         more than 8 bits are stretched as the model's training images were.
       output: a file, or several; the suffix decides the form (see
-        `write.write_detections`). A picture takes exactly one image.
+        `write.write_maps`). A picture takes exactly one image, `.scc` and `.diam` georeferences.
       server: HOST:PORT[,...] of TF Serving or `crater serve`; or
       model: a model directory or SavedModel to run in this process.
       tile: side in px of the network's input; scales: network px per image px. What the
         model says of itself, if None.
       threshold: the lowest score that is kept, 0..1.
+      catalogue: known craters of the same ground (see `annotations.formats.catalogue`), which a
+        report compares with.
 
     Returns:
       `images`, `detections` (counts) and `output`.
 
     Raises:
-      ConfigError: an unknown suffix, or a picture of several images; or what an earlier run
+      ConfigError: an unknown suffix, a picture of several images, km of an image without a
+        georeference; or what an earlier run
         has left was made with other images, another model or other parameters.
       DataError: an image cannot be read. ServingError: the server does not answer.
     """
     outputs = [Path(output)] if isinstance(output, (str, Path)) else list(output)
     _check(outputs, images)
-    found: list[tuple[str, Craters, Georeference | None]] = []
-    pixels = []
+    known = catalogues.load(catalogue) if catalogue else None
+    maps: list[Map] = []
     with _model(server, model) as (stream, card), _partial(outputs[0]) as partial:
         percentiles = tuple(card.get("stretch_percentiles", PERCENTILES))
         how = {"tile": tile or card["chip_size"],
@@ -65,13 +70,14 @@ def detect_files(images: Sequence[str | Path], output: str | Path | Sequence[Pat
             run = {"image": _file_state(path), "model": _digest(card), **how, "overlap": OVERLAP}
             with open_raster(path, percentiles) as raster, \
                     Journal(partial / f"{number:04d}", run) as journal:
-                found.append((str(path), _map(stream, raster, how, threshold, journal),
-                              raster.georeference))
-                if any(map(_is_picture, outputs)):
-                    pixels.append(read_whole(raster))
-        _write(outputs, found, pixels)
-    return {"images": len(images),
-            "detections": sum(len(craters) for _, craters, _ in found),
+                craters = _map(stream, raster, how, threshold, journal)
+                maps.append(Map(str(path), craters, raster.georeference, valid_area(raster),
+                                functools.partial(open_raster, path, percentiles)))
+        parameters = {"model": str(model or server), "version": card.get("version"), **how,
+                      "threshold": threshold}
+        for path in outputs:
+            write_maps(path, maps, catalogue=known, parameters=parameters)
+    return {"images": len(images), "detections": sum(len(found.craters) for found in maps),
             "output": ", ".join(map(str, outputs))}
 
 
@@ -80,11 +86,15 @@ def _check(outputs: Sequence[Path], images: Sequence[str | Path]) -> None:
         if path.suffix.lower() not in SUFFIXES:
             raise ConfigError(f"{path}: unknown suffix '{path.suffix}', expected one of "
                               f"{', '.join(SUFFIXES)}")
-        if _is_picture(path) and len(images) != 1:
+        if path.suffix.lower() == ".png" and len(images) != 1:
             raise ConfigError(f"{path}: a picture shows one image, got {len(images)}; "
                               "choose another suffix or name one image")
     for path in images:
-        read_header(path)
+        place = read_header(path).georeference
+        for file in outputs:
+            if place is None and file.suffix.lower() in _IN_KM:
+                raise ConfigError(f"{file}: {path} has no georeference, which sizes in km need; "
+                                  "choose another suffix, such as .gpkg or .csv")
 
 
 def _map(stream: Stream, raster: Raster, how: dict[str, Any], threshold: float,
@@ -95,13 +105,6 @@ def _map(stream: Stream, raster: Raster, how: dict[str, Any], threshold: float,
         pass  # the journal has it: nothing is held while the network works
     found = Craters.joined([part.select(part.scores >= threshold) for part in journal.found()])
     return found.select(np.argsort(-found.scores, kind="stable"))
-
-
-def _write(outputs: Sequence[Path], found: Sequence[tuple[str, Craters, Georeference | None]],
-           pixels: Sequence[np.ndarray]) -> None:
-    names, tables = [name for name, _, _ in found], [craters for _, craters, _ in found]
-    for path in outputs:
-        write_detections(path, names, pixels, tables)
 
 
 @contextmanager
@@ -116,10 +119,6 @@ def _partial(output: Path) -> Iterator[Path]:
             folder.rmdir()
 
 
-def _is_picture(path: Path) -> bool:
-    return path.suffix.lower() == ".png"
-
-
 @contextmanager
 def _model(server: str | None, model: str | Path | None
            ) -> Iterator[tuple[Stream, dict[str, Any]]]:
@@ -130,8 +129,7 @@ def _model(server: str | None, model: str | Path | None
         from crater_model.serving.client import Client
 
         with Client(server) as client:
-            card = client.describe()
-            yield getattr(client, "stream", None) or batched(client.detect, _AT_ONCE), card
+            yield client.stream, client.describe()
         return
     from crater_model.detector.detector import Detector
 

@@ -6,18 +6,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import shapely
-
 from crater_model.annotations.formats.placing import Craters as CataloguedCraters
-from crater_model.annotations.raster import ArrayRaster
-from crater_model.detections import Detections
 from crater_model.errors import ConfigError
-from crater_model.mapping.craters import Craters
 from crater_model.mapping.formats import (
     coco, craterstats, geojson, geopackage, picture, report, robbins)
 from crater_model.mapping.maps import Map
-from crater_model.mapping.outlines import outlines
 
 _WRITERS: dict[str, Callable[..., Path]] = {
     ".gpkg": geopackage.write, ".geojson": geojson.write, ".csv": robbins.write,
@@ -54,26 +47,3 @@ def write_maps(path: str | Path, maps: Sequence[Map], *,
     if suffix == ".html":
         return report.write(path, maps, catalogue, parameters)
     return _WRITERS[suffix](path, maps)
-
-
-def write_detections(path: str | Path, names: Sequence[str], images: Sequence[np.ndarray],
-                     found: Sequence[Detections]) -> Path:
-    """Writes detections in px of images whose place is not known, as `write_maps` does.
-
-    Args:
-      names, found: of each image its name and detections.
-      images: the pixels of the one image for a picture; not looked at otherwise.
-    """
-    maps = [Map(name, _craters(detections)) for name, detections in zip(names, found)]
-    if len(maps) == len(images) == 1:
-        maps = [Map(names[0], maps[0].craters, open=lambda: ArrayRaster(images[0], names[0]))]
-    return write_maps(path, maps)
-
-
-def _craters(detections: Detections) -> Craters:
-    shapes = np.array([*outlines(detections), None], dtype=object)[:-1]
-    height, width = detections.size
-    left, top, right, bottom = shapely.bounds(shapes).reshape(-1, 4).T
-    edge = (left <= 0) | (top <= 0) | (right >= width) | (bottom >= height)
-    return Craters(shapes, detections.scores, detections.classes,
-                   np.ones(len(shapes), np.float32), edge, detections.size, detections.label_map)

@@ -11,7 +11,11 @@ from pycocotools import mask as rle
 from crater_model.detections import Detections
 from crater_model.errors import ConfigError, DataError
 from crater_model.mapping.detect import detect_files
-from crater_model.mapping.write import write_detections
+from crater_model.annotations.raster import ArrayRaster
+from crater_model.mapping.craters import Craters
+from crater_model.mapping.maps import Map
+from crater_model.mapping.outlines import outlines
+from crater_model.mapping.write import write_maps
 from tests.serving.blobs import blob_image
 
 HEIGHT, WIDTH = 60, 100
@@ -27,7 +31,11 @@ def found():
 
 
 def write(found, path):
-    return write_detections(path, ["a.png"], [np.zeros((HEIGHT, WIDTH), np.uint8)], [found])
+    shapes = np.array([*outlines(found), None], dtype=object)[:-1]
+    craters = Craters(shapes, found.scores, found.classes, np.ones(2, np.float32),
+                      np.zeros(2, bool), found.size, found.label_map)
+    image = np.zeros((HEIGHT, WIDTH), np.uint8)
+    return write_maps(path, [Map("a.png", craters, open=lambda: ArrayRaster(image, "a.png"))])
 
 
 def test_csv(found, tmp_path):
@@ -77,6 +85,8 @@ def test_wrong_requests_are_one_line(tmp_path):
     cv2.imwrite(str(tmp_path / "a.png"), np.zeros((8, 9), np.uint8))
     with pytest.raises(ConfigError, match="unknown suffix '.tif', expected one of .gpkg"):
         detect_files([tmp_path / "a.png"], tmp_path / "a.tif", server="127.0.0.1:1")
+    with pytest.raises(ConfigError, match="a.png has no georeference, which sizes in km need"):
+        detect_files([tmp_path / "a.png"], tmp_path / "a.scc", server="127.0.0.1:1")
     with pytest.raises(ConfigError, match="a picture shows one image, got 2"):
         detect_files([tmp_path / "a.png"] * 2, tmp_path / "o.png", server="127.0.0.1:1")
     with pytest.raises(DataError, match="absent.png"):

@@ -24,11 +24,11 @@ def scene(tmp_path):
 def test_the_same_call_goes_on(blob_server, scene, tmp_path, monkeypatch):
     output, server = tmp_path / "found.csv", f"127.0.0.1:{blob_server.grpc_port}"
 
-    def full(*_):
+    def full(*_, **__):
         raise CraterError("the disk is full")
 
     with monkeypatch.context() as patch:
-        patch.setattr(detect, "_write", full)
+        patch.setattr(detect, "write_maps", full)
         with pytest.raises(CraterError, match="full"):
             detect.detect_files([scene], output, server=server)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["found.csv.partial", "scene.png"]
@@ -42,7 +42,10 @@ def test_the_same_call_goes_on(blob_server, scene, tmp_path, monkeypatch):
 
 def test_an_image_that_has_changed_is_refused(blob_server, scene, tmp_path, monkeypatch):
     server = f"127.0.0.1:{blob_server.grpc_port}"
-    monkeypatch.setattr(detect, "_write", lambda *_: (_ for _ in ()).throw(CraterError("full")))
+    def full(*_, **__):
+        raise CraterError("the disk is full")
+
+    monkeypatch.setattr(detect, "write_maps", full)
     with pytest.raises(CraterError, match="full"):
         detect.detect_files([scene], tmp_path / "a.csv", server=server)
     os.utime(scene, (1, 1))
