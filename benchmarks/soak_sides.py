@@ -60,18 +60,19 @@ class Expected:
             self.tiles = [tile.tobytes() for tile in values["tiles"]]
             self._found = {name: values[name] for name in values.files if name != "tiles"}
 
-    def version_of(self, number: int, found) -> int | None:
-        """The version that gives these detections for the tile; None: neither does."""
+    def versions_of(self, number: int, found) -> set[int]:
+        """The versions that give these detections for the tile: one, both or neither."""
         import numpy as np
 
+        given = set()
         for version in (1, 2):
             boxes = self._found[f"{version}_{number}_detection_boxes"]
             scores = self._found[f"{version}_{number}_detection_scores"]
             if (boxes.shape == found.boxes.shape
                     and np.allclose(boxes, found.boxes, rtol=0, atol=0.01)
                     and np.allclose(scores, found.scores, rtol=0, atol=0.001)):
-                return version
-        return None
+                given.add(version)
+        return given
 
 
 def answers_of(rest_port: int) -> Counter:
