@@ -10,6 +10,7 @@ from pydantic import Field
 
 from crater_assets.assets.checkpoint import Objective
 from crater_assets.display import bullets, leaderboard_picture, numbers, picture, table
+from crater_assets.faults import RETRY
 from crater_assets.history import last_materialization, plain_failures, short_hash, upstream
 from crater_assets.leaderboard import Entry, leaderboard, rows, varied
 from crater_assets.partitions import hyperparameter_sets, hyperparameters
@@ -32,7 +33,8 @@ class BestModelConfig(dg.Config):
 
 
 @dg.asset(deps=[dg.AssetDep("checkpoint", partition_mapping=dg.AllPartitionMapping())],
-          group_name="craters", kinds={"tensorflow"}, owners=["team:craters"], code_version="2")
+          group_name="craters", kinds={"tensorflow"}, owners=["team:craters"], code_version="2",
+          retry_policy=RETRY)
 def best_model(context: dg.AssetExecutionContext, crater: Crater,
                config: BestModelConfig) -> dg.MaterializeResult:
     """The checkpoint with the best validation score, exported as a SavedModel.
@@ -57,7 +59,7 @@ def best_model(context: dg.AssetExecutionContext, crater: Crater,
         # One folder per way of training: the version grows only when another model wins.
         key = f"best_model/{winner.made.artifact.partition('/')[2]}"
         storage, dataset = crater.open_storage(), crater.dataset_folder()
-        scenes = _test_scenes(storage, records)
+        scenes = test_scenes(storage, records)
         if not storage.exists(key):
             _export(storage, key, dataset, scenes, winner, version)
         summary = json.loads((storage.fetch(key) / SUMMARY).read_text())
@@ -91,7 +93,8 @@ def best_model(context: dg.AssetExecutionContext, crater: Crater,
         f"{summary['version']}-{short_hash(key)}"))
 
 
-def _test_scenes(storage: Storage, records: str) -> list[str]:
+def test_scenes(storage: Storage, records: str) -> list[str]:
+    """The names of the test scenes of the records under this key."""
     from crater_model.records.manifest import read_manifest
 
     return read_manifest(storage.fetch(records)).splits["test"]["scenes"]
