@@ -46,6 +46,9 @@ def chosen_executor(assets: Iterable[dg.AssetsDefinition]) -> dg.ExecutorDefinit
     settings = read_settings(path)
     steps = gpu_steps(assets, settings["gpu_steps"], path)
     image = os.environ.get("CRATER_IMAGE", "")
+    if name == "docker" and not image:
+        raise ConfigError("CRATER_EXECUTOR=docker: set CRATER_IMAGE to the user-code image "
+                          "(deploy/dagster/Dockerfile)")
     try:
         if name == "docker":
             from crater_assets.executors.containers import docker_executor as make
@@ -56,11 +59,9 @@ def chosen_executor(assets: Iterable[dg.AssetsDefinition]) -> dg.ExecutorDefinit
                           "crater-model[cluster]") from error
     try:
         return make(settings[name], steps, image)
-    except ConfigError:
-        raise
     except Exception as error:  # dagster-k8s and docker have many kinds for a wrong key or type
         words = " ".join(str(error).split())[:400]
-        raise ConfigError(f"{path}: {name}: {words}; compare it with {SETTINGS.name} of "
+        raise ConfigError(f"{path}: {words}; compare it with {SETTINGS.name} of "
                           "crater_assets") from error
 
 

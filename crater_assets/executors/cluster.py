@@ -6,9 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import dagster as dg
+from dagster._config import process_config
 from dagster_k8s import k8s_job_executor
-from dagster_k8s.job import (DagsterK8sJobConfig, UserDefinedDagsterK8sConfig,
-                             construct_dagster_k8s_job)
+from dagster_k8s.job import (USER_DEFINED_K8S_JOB_CONFIG_SCHEMA, DagsterK8sJobConfig,
+                             UserDefinedDagsterK8sConfig, construct_dagster_k8s_job)
+
+from crater_model.errors import ConfigError
 
 
 def kubernetes_executor(settings: Mapping[str, Any], gpu_steps: Sequence[str],
@@ -24,9 +27,14 @@ def kubernetes_executor(settings: Mapping[str, Any], gpu_steps: Sequence[str],
       image: another image than the code location's; empty for that.
 
     Raises:
-      Exception: of many kinds, for a key or value that dagster-k8s or Kubernetes does not know.
+      ConfigError: a key that dagster-k8s does not know.
+      Exception: of many kinds, for a key or value that Kubernetes does not know.
     """
-    for part in settings.values():  # now, and not when the first step starts
+    for name, part in settings.items():  # now, and not when the first step starts
+        found = process_config({name: dg.Field(USER_DEFINED_K8S_JOB_CONFIG_SCHEMA)}, {name: part})
+        if not found.success:
+            raise ConfigError("kubernetes: " + "; ".join(
+                " ".join(error.message.split()) for error in found.errors))
         construct_dagster_k8s_job(
             DagsterK8sJobConfig(job_image="any"), args=None, job_name="any",
             user_defined_k8s_config=UserDefinedDagsterK8sConfig.from_dict(part))
