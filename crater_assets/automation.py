@@ -2,8 +2,8 @@
 
 `CRATER_AUTOMATION` says how far it goes then: `offer` only tells of a new version, on the page
 of `annotated_images`; `records` also checks it and writes records; `training` goes on to train
-every hyperparameter set; `promotion` to the best model and the serving image, past the same checks as
-by hand.
+every hyperparameter set; `promotion` to the best model and the serving image, past the same
+checks as by hand.
 """
 
 import os
@@ -74,7 +74,8 @@ def new_data(context: dg.SensorEvaluationContext,
     except CraterError as error:
         return dg.SkipReason(str(error))
     if not stamp:
-        return dg.SkipReason("CRATER_DATASET names no data set; rendered terrain does not change")
+        return dg.SkipReason("CRATER_DATASET names no folder of this machine; what it "
+                             "stands for does not change")
     made = last_materialization(context.instance, "annotated_images")
     if made and made.metadata.get(STAMP) == stamp:
         return dg.SkipReason("the data set is the one that was materialized last")

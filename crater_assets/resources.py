@@ -71,12 +71,12 @@ class Crater(dg.ConfigurableResource):
 
     def dataset_stamp(self) -> str:
         """A text that changes with the labelled images (names, sizes, times): cheap to ask for.
-        Empty for rendered terrain.
+        Empty for rendered terrain, and for what does not lie on this machine.
 
         Raises:
           DataError: there is no such source.
         """
-        if not self.dataset:
+        if not self.dataset or "://" in self.dataset + self.images:
             return ""
         from crater_model.annotations.importing import source_stamp
 

@@ -78,7 +78,7 @@ def test_records_are_started_where_that_is_wanted(instance, crater, look, level,
 
 
 def test_no_data_set_or_one_that_is_gone(instance, tmp_path):
-    for dataset, words in (("", "names no data set"), (str(tmp_path / "gone"), "gone")):
+    for dataset, words in (("", "names no folder"), (str(tmp_path / "gone"), "gone")):
         with dg.build_sensor_context(
                 instance=instance, resources={"crater": Crater(dataset=dataset)}) as context:
             assert words in new_data.evaluate_tick(context).skip_message

@@ -53,7 +53,8 @@ def rendered(instance, job) -> dict[str, dict]:
         job=InMemoryJob(job), executor_def=executor, executor_config=config,
         instance=instance))._step_handler
     origin = JobPythonOrigin(job.name, RepositoryPythonOrigin(
-        executable_path="python", code_pointer=ModuleCodePointer("crater_assets.definitions", "defs"),
+        executable_path="python",
+        code_pointer=ModuleCodePointer("crater_assets.definitions", "defs"),
         container_image=IMAGE, container_context=LOCATION))
     tags = {}
     if job.partitions_def:
