@@ -72,8 +72,9 @@ def host(tmp_path, tiny_dataset, image, monkeypatch) -> SimpleNamespace:
             "volumes": [*lent, *(f"{path}:{path}:ro" for path in further),
                         f"{tmp_path}:{tmp_path}"]}}}}))
     (tmp_path / "sets.yaml").write_text(yaml.safe_dump({"long": TINY | {
-        "trainer.train_steps": STEPS, "trainer.steps_per_loop": 10,
-        "trainer.checkpoint_interval": 10, "trainer.validation_interval": STEPS}}))
+        "task.model.min_level": 3, "task.model.max_level": 4, "trainer.train_steps": STEPS,
+        "trainer.steps_per_loop": 10, "trainer.checkpoint_interval": 10,
+        "trainer.validation_interval": STEPS}}))
     home = tmp_path / "home"
     home.mkdir()
     (home / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
