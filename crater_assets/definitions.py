@@ -1,14 +1,17 @@
 """The code location: `dagster dev` loads this module.
 
-A hyperparameter set or an experiment with a wrong setting fails here, not in training.
+A hyperparameter set, an experiment or an executor with a wrong setting fails here, not in
+training.
 """
 
 import dagster as dg
 
 from crater_assets.assets import ASSETS
+from crater_assets.automation import automatic_assets, automation_sensors
 from crater_assets.checks import CHECKS
-from crater_assets.executors import local_executor
+from crater_assets.executors import chosen_executor
 from crater_assets.jobs import JOBS
+from crater_assets.reevaluation import reevaluate, scores_kept, weekly_reevaluation
 from crater_assets.resources import Crater
 from crater_model.settings import check_experiment
 
@@ -16,5 +19,6 @@ crater = Crater.from_environment()
 check_experiment(crater.experiment)
 
 defs = dg.Definitions(
-    assets=ASSETS, asset_checks=CHECKS, jobs=JOBS, executor=local_executor(),
-    resources={"crater": crater})
+    assets=automatic_assets(ASSETS), asset_checks=[*CHECKS, scores_kept],
+    jobs=[*JOBS, reevaluate], schedules=[weekly_reevaluation], sensors=automation_sensors(),
+    executor=chosen_executor(ASSETS), resources={"crater": crater})

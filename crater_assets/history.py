@@ -18,6 +18,7 @@ from dagster._core.event_api import PartitionKeyFilter
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 from dagster._core.storage.tags import PARTITION_NAME_TAG
 
+from crater_assets.faults import is_fault
 from crater_model.errors import CraterError, DataError
 
 # asset -> its blocking check; checks.py defines them.
@@ -150,11 +151,17 @@ def _blocking_check(instance, asset: str, partition: str | None,
 
 @contextmanager
 def plain_failures() -> Iterator[None]:
-    """A `CraterError` becomes a step failure whose message is its one line."""
+    """An error becomes a step failure whose message is one line; only a fault of the
+    infrastructure is tried again."""
     try:
         yield
     except CraterError as error:
-        raise dg.Failure(str(error), allow_retries=False) from error
+        raise dg.Failure(str(error), allow_retries=is_fault(error)) from error
+    except (dg.Failure, dg.DagsterError):
+        raise
+    except Exception as error:
+        raise dg.Failure(f"{type(error).__name__}: {' '.join(str(error).split())[:400]}",
+                         allow_retries=is_fault(error)) from error
 
 
 def short_hash(*values: Any) -> str:

@@ -69,6 +69,19 @@ class Crater(dg.ConfigurableResource):
 
         return self._stored(EMBEDDED, synthesize)
 
+    def dataset_stamp(self) -> str:
+        """A text that changes with the labelled images (names, sizes, times): cheap to ask for.
+        Empty for rendered terrain, and for what does not lie on this machine.
+
+        Raises:
+          DataError: there is no such source.
+        """
+        if not self.dataset or "://" in self.dataset + self.images:
+            return ""
+        from crater_model.annotations.importing import source_stamp
+
+        return source_stamp(self.dataset, self.images or None)
+
     def _stored(self, key: str, make: Callable[[Path], object]) -> Path:
         storage = self.open_storage()
         if not storage.exists(key):

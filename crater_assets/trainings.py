@@ -11,6 +11,7 @@ from typing import Any
 import dagster as dg
 
 from crater_assets.display import numbers
+from crater_assets.faults import is_fault, require_gpu
 from crater_assets.history import last_materialization
 from crater_assets.watching import Watch, pictures, places, scores
 from crater_model.errors import CraterError
@@ -51,13 +52,14 @@ def train_artifact(context, asset: str, partition: str | None, storage: Storage,
         watch = Watch(context, asset, partition, model_dir, parameters["eval_checkpoint_metric"])
         watch.start()
         try:
+            require_gpu()
             result = train(storage.fetch(records), model_dir, experiment, overrides, on_row=watch,
                            **parameters)
         except CraterError:
             raise
         except Exception as error:
             raise dg.Failure(f"{partition or asset}: training failed: {type(error).__name__}: "
-                             f"{_words(error)}", allow_retries=False) from error
+                             f"{_words(error)}", allow_retries=is_fault(error)) from error
         storage.publish(key)
     return {"artifact": key, "url": storage.url(key), "reused": reused, "records": records,
             "bytes": json.loads((model_dir / MANIFEST).read_text())["bytes"],

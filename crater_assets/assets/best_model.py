@@ -11,6 +11,7 @@ from pydantic import Field
 
 from crater_assets.assets.checkpoint import Objective
 from crater_assets.display import bullets, leaderboard_picture, numbers, picture, table
+from crater_assets.faults import RETRY
 from crater_assets.history import last_materialization, plain_failures, short_hash, upstream
 from crater_assets.leaderboard import Entry, leaderboard, rows, varied
 from crater_assets.partitions import hyperparameter_sets, hyperparameters
@@ -56,7 +57,8 @@ class BestModelConfig(dg.Config):
 
 
 @dg.asset(deps=[dg.AssetDep("checkpoint", partition_mapping=dg.AllPartitionMapping())],
-          group_name="craters", kinds={"tensorflow"}, owners=["team:craters"], code_version="3")
+          group_name="craters", kinds={"tensorflow"}, owners=["team:craters"], code_version="3",
+          retry_policy=RETRY)
 def best_model(context: dg.AssetExecutionContext, crater: Crater,
                config: BestModelConfig) -> dg.MaterializeResult:
     """The checkpoint with the best validation score, exported as a SavedModel.
@@ -83,7 +85,7 @@ def best_model(context: dg.AssetExecutionContext, crater: Crater,
         if config.export_options() != BestModelConfig().export_options():
             key += f"-{short_hash(config.export_options())}"
         storage, dataset = crater.open_storage(), crater.dataset_folder()
-        scenes = _test_scenes(storage, records)
+        scenes = test_scenes(storage, records)
         if not storage.exists(key):
             _export(storage, key, dataset, scenes, winner, version, config)
         summary = json.loads((storage.fetch(key) / SUMMARY).read_text())
@@ -118,7 +120,8 @@ def best_model(context: dg.AssetExecutionContext, crater: Crater,
         f"{summary['version']}-{short_hash(key)}"))
 
 
-def _test_scenes(storage: Storage, records: str) -> list[str]:
+def test_scenes(storage: Storage, records: str) -> list[str]:
+    """The names of the test scenes of the records under this key."""
     from crater_model.records.manifest import read_manifest
 
     return read_manifest(storage.fetch(records)).splits["test"]["scenes"]

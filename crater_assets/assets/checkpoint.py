@@ -5,6 +5,7 @@ from enum import Enum
 import dagster as dg
 from pydantic import Field
 
+from crater_assets.faults import RETRY
 from crater_assets.history import plain_failures, short_hash, upstream
 from crater_assets.partitions import (INIT_CHECKPOINT, PRETRAINED, hyperparameter_sets,
                                       hyperparameters, pretraining_is_wanted, wants_pretrained)
@@ -40,7 +41,8 @@ class TrainingConfig(dg.Config):
 # a range under no partition.
 @dg.asset(deps=["tfrecords", *([PRETRAINED] if pretraining_is_wanted() else [])],
           group_name="craters", kinds={"tensorflow"}, owners=["team:craters"],
-          code_version=CODE_VERSION, partitions_def=hyperparameter_sets, pool=POOL)
+          code_version=CODE_VERSION, partitions_def=hyperparameter_sets, pool=POOL,
+          retry_policy=RETRY)
 def checkpoint(context: dg.AssetExecutionContext, crater: Crater,
                config: TrainingConfig) -> dg.MaterializeResult:
     """A Mask R-CNN trained with one hyperparameter set (one partition).

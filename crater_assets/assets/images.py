@@ -3,6 +3,7 @@
 import dagster as dg
 
 from crater_assets.display import bullets, numbers, picture
+from crater_assets.faults import RETRY
 from crater_assets.history import plain_failures, short_hash
 from crater_assets.resources import Crater
 from crater_model.annotations.dataset import load_dataset
@@ -13,7 +14,8 @@ _COUNTS = ("images", "scenes", "instances", "empty_images", "duplicates", "look_
            "overlapping")
 
 
-@dg.asset(group_name="craters", kinds={"coco"}, owners=["team:craters"], code_version="1")
+@dg.asset(group_name="craters", kinds={"coco"}, owners=["team:craters"], code_version="1",
+          retry_policy=RETRY)
 def annotated_images(context: dg.AssetExecutionContext,
                      crater: Crater) -> dg.MaterializeResult:
     """The labelled satellite images everything starts from.
@@ -26,6 +28,7 @@ def annotated_images(context: dg.AssetExecutionContext,
     is the fingerprint of all labels and images.
     """
     with plain_failures():
+        stamp = crater.dataset_stamp()  # before it is read: a later change shows
         folder = crater.dataset_folder()
         report = check_dataset(folder)
     for line in report.problems:
@@ -33,7 +36,7 @@ def annotated_images(context: dg.AssetExecutionContext,
     statistics = report.statistics
     fingerprint = statistics.get("fingerprint")
     metadata = {
-        "dataset": dg.MetadataValue.path(str(folder)),
+        "dataset": dg.MetadataValue.path(str(folder)), "source_stamp": stamp,
         "fingerprint": fingerprint or "none: the data set has problems",
         "problems": len(report.problems), "warnings": len(report.warnings),
         "statistics": dg.MetadataValue.json(statistics),

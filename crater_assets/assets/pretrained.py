@@ -3,6 +3,7 @@
 import dagster as dg
 from pydantic import Field
 
+from crater_assets.faults import RETRY
 from crater_assets.history import plain_failures, short_hash
 from crater_assets.partitions import INIT_CHECKPOINT, PRETRAINED, wants_pretrained
 from crater_assets.pool import POOL, make_pool_known
@@ -23,7 +24,7 @@ class PretrainingConfig(dg.Config):
 
 
 @dg.asset(name=PRETRAINED, group_name="craters", kinds={"tensorflow"}, owners=["team:craters"],
-          code_version=CODE_VERSION, pool=POOL)
+          code_version=CODE_VERSION, pool=POOL, retry_policy=RETRY)
 def pretrained(context: dg.AssetExecutionContext, crater: Crater,
                config: PretrainingConfig) -> dg.MaterializeResult:
     """A Mask R-CNN of the experiment as it is, trained on synthetic terrain.

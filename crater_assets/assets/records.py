@@ -8,6 +8,7 @@ import dagster as dg
 from pydantic import Field
 
 from crater_assets.display import numbers, picture
+from crater_assets.faults import RETRY
 from crater_assets.history import plain_failures, short_fingerprint, short_hash, upstream
 from crater_assets.pool import POOL, make_pool_known
 from crater_assets.resources import Crater
@@ -41,7 +42,7 @@ class RecordsConfig(dg.Config):
 
 
 @dg.asset(deps=["annotated_images"], group_name="craters", kinds={"tensorflow"},
-          owners=["team:craters"], code_version=CODE_VERSION)
+          owners=["team:craters"], code_version=CODE_VERSION, retry_policy=RETRY)
 def tfrecords(context: dg.AssetExecutionContext, crater: Crater,
               config: RecordsConfig) -> dg.MaterializeResult:
     """TFRecords for training, validation and test, split by scene.

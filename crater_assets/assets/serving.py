@@ -3,6 +3,7 @@
 import dagster as dg
 from pydantic import Field
 
+from crater_assets.faults import RETRY
 from crater_assets.history import plain_failures, short_hash, upstream
 from crater_assets.promotion import SAVED_MODEL, promotion_problem
 from crater_assets.resources import Crater
@@ -18,7 +19,7 @@ class ImageConfig(dg.Config):
 
 
 @dg.asset(deps=["best_model"], group_name="craters", kinds={"docker"}, owners=["team:craters"],
-          code_version="1")
+          code_version="1", retry_policy=RETRY)
 def serving_image(context: dg.AssetExecutionContext, crater: Crater,
                   config: ImageConfig) -> dg.MaterializeResult:
     """A TF Serving image with the best model in it.
