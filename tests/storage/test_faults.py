@@ -6,6 +6,7 @@ import pytest
 
 from crater_model.errors import CraterError
 from crater_model.storage import Storage
+from crater_model.storage.objects import Conflict, Document, Objects
 from tests.cloud import Gateway
 
 
@@ -47,6 +48,21 @@ def test_artifacts_are_whole_whatever_the_network_loses(gateway, tmp_path, fill)
     for fault in ("refused", "refused late", "reset", "reset late", "stalled"):
         assert faulty.seen[fault] >= 1, faulty.seen
     assert faulty.seen["requests"] > 120
+
+
+def test_a_lost_answer_is_no_conflict(gateway, monkeypatch):
+    faulty = gateway()
+    objects = Objects("craters")
+    assert objects.read("one.json") == Document({})
+    for fates in (["refused late"], ["reset late"]):
+        generation = objects.read("one.json").generation
+        left = iter(fates)
+        monkeypatch.setattr(faulty, "fate", lambda: next(left, "passed"))
+        objects.write("one.json", {"by": fates}, generation)
+        assert objects.read("one.json").value == {"by": fates}
+        assert next(left, None) is None
+    with pytest.raises(Conflict):
+        objects.write("one.json", {"by": "another"}, generation)
 
 
 def test_of_two_writers_one_wins(cloud, tmp_path, fill):

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -97,6 +98,31 @@ def test_what_is_newer_here_is_kept(cloud, tmp_path, fill):
         assert (one.path("newer") / "a").read_bytes() == b"2"
         until(lambda: copied(one, "newer"))
         assert list(copied(one, "newer")) == ["a"]
+
+
+def test_of_two_that_start_at_once_one_works(cloud, tmp_path):
+    together, said, working = threading.Barrier(2), [], threading.Event()
+
+    def work(name):
+        storage = open_at(tmp_path, name)
+        assert not storage.exists("both")
+        together.wait()
+        try:
+            with storage.working("both", f"run {name}"):
+                said.append(f"run {name} works")
+                working.wait(10)
+        except CraterError as error:
+            said.append(str(error))
+            working.set()
+
+    threads = [threading.Thread(target=work, args=(name,)) for name in "ab"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    winner, = [line for line in said if line.endswith(" works")]
+    assert f"both: is being made by {winner.removesuffix(' works')} since" in [
+        line for line in said if line != winner][0]
 
 
 def test_one_owner_at_a_time_and_a_silent_one_is_succeeded(cloud, tmp_path, fill,
