@@ -10,13 +10,14 @@ import numpy as np
 from crater_assets.assets.records import source_of_records
 from crater_assets.display import bullets
 from crater_assets.history import BLOCKING_CHECKS, Materialization, last_materialization
-from crater_assets.partitions import hyperparameter_sets
+from crater_assets.partitions import PRETRAINED, hyperparameter_sets, pretraining_is_wanted
 from crater_assets.promotion import SAVED_MODEL, promotion_problem, promotion_words
 from crater_assets.resources import Crater
 from crater_model.annotations.dataset import Dataset, load_dataset
 from crater_model.annotations.validate import check_dataset
 from crater_model.detections import Detections
 from crater_model.errors import CraterError, DataError
+from crater_model.storage import MANIFEST, Storage
 
 BOX_TOLERANCE_PX = 1.0
 SCORE_TOLERANCE = 1e-3
@@ -215,5 +216,40 @@ def image_answers(context: dg.AssetCheckExecutionContext, crater: Crater) -> dg.
                    f"{name}", detections=len(found))
 
 
+def storage_problems(storage: Storage, made: Materialization) -> list[str]:
+    """What of a materialization's artifacts is not in the storage as their manifests say."""
+    problems = []
+    for key in filter(None, (made.artifact, made.metadata.get("chips", "").partition("none")[0])):
+        try:
+            problems += [f"{storage.url(key)}: {line}; put it back, or remove {MANIFEST} there and "
+                         f"materialize {made.asset} again" for line in storage.verify(key)]
+        except CraterError as error:
+            problems.append(str(error))
+    return problems
+
+
+def _storage_check(asset: str, partitions: dg.PartitionsDefinition | None = None):
+    @dg.asset_check(asset=asset, name=STORAGE_CHECK, partitions_def=partitions)
+    def artifact_in_storage(context: dg.AssetCheckExecutionContext,
+                            crater: Crater) -> dg.AssetCheckResult:
+        """Every file of the artifact is in the storage, with its size and CRC32C."""
+        try:
+            made = _materialized(context, asset, context.partition_key if partitions else None)
+        except CraterError as error:
+            return _result([str(error)], "")
+        count = made.metadata.get("artifact_file_count", 0)
+        return _result(
+            storage_problems(crater.open_storage(), made),
+            f"{made.artifact}: {count} files are there" if made.artifact else
+            "the data set is used where it lies; nothing of it is in the storage")
+
+    return artifact_in_storage
+
+
+STORAGE_CHECK = "artifact_in_storage"
 CHECKS = [labels_valid, records_agree, training_converged, saved_model_matches_checkpoint,
-          not_worse_than_in_service, image_answers]
+          not_worse_than_in_service, image_answers,
+          *map(_storage_check, ["annotated_images", "tfrecords",
+                                *([PRETRAINED] if pretraining_is_wanted() else []),
+                                "best_model", "serving_image"]),
+          _storage_check("checkpoint", hyperparameter_sets)]

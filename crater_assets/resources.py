@@ -1,17 +1,23 @@
 """What the environment chooses: the data, the place, the experiment."""
 
+import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import dagster as dg
 from pydantic import Field
 
+from crater_assets.history import short_hash
 from crater_model.annotations.dataset import is_dataset
-from crater_model.errors import ConfigError
+from crater_model.errors import ConfigError, DataError
+from crater_model.files import write_json
 from crater_model.storage import Storage
 
 EMBEDDED = "datasets/synthetic"  # the artifact that stands in where no data set is named
+_POINTER = "dataset.json"  # names the artifact that a source was last stored as
 HYPERPARAMETERS = Path(__file__).with_name("hyperparameters.yaml")
 
 
@@ -25,6 +31,9 @@ class Crater(dg.ConfigurableResource):
                                         "lie with the labels. (CRATER_IMAGES)")
     storage: str = Field("storage", description="Folder or gs://BUCKET/PREFIX for everything "
                                                 "that is made. (CRATER_STORAGE)")
+    records: Literal["cache", "direct"] = Field(
+        "cache", description="How training reads records in a bucket: from a local copy, or "
+                             "straight from gs://. (CRATER_RECORDS)")
     experiment: str = Field("demo", description="A preset's name or a YAML file. "
                                                 "(CRATER_EXPERIMENT)")
     serving_base: str = Field("", description="Base of the serving image. Empty: the pinned "
@@ -32,24 +41,35 @@ class Crater(dg.ConfigurableResource):
 
     @classmethod
     def from_environment(cls) -> "Crater":
-        """Reads the CRATER_ variables; relative paths start at the current directory."""
+        """Reads the CRATER_ variables; relative paths start at the current directory.
+
+        Raises:
+          ConfigError: one of them has no such value.
+        """
         experiment = os.environ.get("CRATER_EXPERIMENT") or "demo"
+        records = os.environ.get("CRATER_RECORDS") or "cache"
+        if records not in ("cache", "direct"):
+            raise ConfigError(f"CRATER_RECORDS {records}: expected cache or direct")
         return cls(
             dataset=_absolute(os.environ.get("CRATER_DATASET", "")),
             images=_absolute(os.environ.get("CRATER_IMAGES", "")),
             storage=_absolute(os.environ.get("CRATER_STORAGE") or "storage"),
+            records=records,
             experiment=_absolute(experiment) if experiment.endswith((".yaml", ".yml"))
             else experiment,
             serving_base=os.environ.get("CRATER_SERVING_BASE", ""),
         )
 
     def open_storage(self) -> Storage:
-        return Storage.from_url(self.storage)
+        return Storage.from_url(self.storage, client=_cloud_client,
+                                stream=self.records == "direct")
 
     def dataset_folder(self) -> Path:
         """The data set; it is imported or rendered first where it is not stored yet.
 
-        A source that has changed (a file's name, size or time) is imported anew.
+        A source that has changed (a file's name, size or time) is imported anew. Where the storage
+        is a bucket, a data set is copied there too, and a machine that does not have the source
+        takes what was last stored of it.
 
         Raises:
           DataError: the source's labels or images cannot be used.
@@ -57,17 +77,40 @@ class Crater(dg.ConfigurableResource):
         for name, value in (("CRATER_DATASET", self.dataset), ("CRATER_IMAGES", self.images)):
             if "://" in value:
                 raise ConfigError(f"{name} {value}: expected a local path; copy the data to one")
-        if self.dataset and not self.images and is_dataset(self.dataset):
+        if not self.dataset:
+            from crater_model.synthesis import synthesize
+
+            return self._stored(EMBEDDED, synthesize)
+        elsewhere = "://" in self.storage
+        as_it_is = not self.images and is_dataset(self.dataset)
+        if as_it_is and not elsewhere:
             return Path(self.dataset)
-        if self.dataset:
-            from crater_model.annotations.importing import import_dataset, source_stamp
+        if elsewhere and not Path(self.dataset).exists():
+            return self._named()
+        from crater_model.annotations.importing import import_dataset, source_stamp
 
-            stamp = source_stamp(self.dataset, self.images or None)
-            return self._stored(f"datasets/imported-{stamp[:16]}", lambda folder: import_dataset(
-                self.dataset, folder, images=self.images or None))
-        from crater_model.synthesis import synthesize
+        stamp = source_stamp(self.dataset, self.images or None)
+        folder = self._stored(
+            key := f"datasets/imported-{stamp[:16]}",
+            lambda folder: shutil.copytree(self.dataset, folder, dirs_exist_ok=True) if as_it_is
+            else import_dataset(self.dataset, folder, images=self.images or None))
+        if elsewhere:
+            storage = self.open_storage()
+            write_json(storage.path(self._pointer()) / _POINTER, {"key": key})
+            storage.publish(self._pointer())
+        return folder
 
-        return self._stored(EMBEDDED, synthesize)
+    def _named(self) -> Path:
+        """What a machine that has the source stored of it."""
+        storage = self.open_storage()
+        if not storage.exists(self._pointer()):
+            raise DataError(f"CRATER_DATASET {self.dataset}: is neither on this machine nor in "
+                            f"{self.storage}; materialize annotated_images where it is")
+        pointer = storage.fetch(self._pointer()) / _POINTER
+        return storage.fetch(json.loads(pointer.read_text())["key"])
+
+    def _pointer(self) -> str:
+        return f"datasets/named-{short_hash(self.dataset, self.images)}"
 
     def dataset_stamp(self) -> str:
         """A text that changes with the labelled images (names, sizes, times): cheap to ask for.
@@ -88,6 +131,13 @@ class Crater(dg.ConfigurableResource):
             make(storage.path(key))
             storage.publish(key)
         return storage.fetch(key)
+
+
+def _cloud_client():
+    """Google's client, as dagster-gcp makes it. (Its import takes seconds.)"""
+    from dagster_gcp import GCSResource
+
+    return GCSResource().get_client()
 
 
 def hyperparameters_file() -> Path:

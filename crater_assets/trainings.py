@@ -10,6 +10,7 @@ from typing import Any
 
 import dagster as dg
 
+from crater_assets.artifacts import artifact_files
 from crater_assets.display import numbers
 from crater_assets.faults import is_fault, require_gpu
 from crater_assets.history import last_materialization
@@ -20,6 +21,7 @@ from crater_model.storage import MANIFEST, Storage
 # Part of every training's key: raise it when the same settings no longer train the same model,
 # and finished trainings are made anew.
 CODE_VERSION = "2"
+_INDEX = "checkpoint"  # TensorFlow's: names the checkpoints that are whole
 
 
 def train_artifact(context, asset: str, partition: str | None, storage: Storage, key: str,
@@ -37,34 +39,57 @@ def train_artifact(context, asset: str, partition: str | None, storage: Storage,
       CraterError: the training cannot go on; says why.
       dagster.Failure: it ended with an error of another kind, in one line.
     """
-    from crater_model.training import read_result, train
+    from crater_model.training import read_result
 
-    model_dir = storage.path(key)
-    reused, run_id = storage.exists(key), context.run_id
+    reused = storage.exists(key) or not _train(
+        context, asset, partition, storage, key, storage.source(records), experiment, overrides,
+        parameters)
+    model_dir, run_id = storage.fetch(key), context.run_id
+    result = read_result(model_dir)
     if reused:
-        model_dir = storage.fetch(key)
-        result = read_result(model_dir)
         before = last_materialization(context.instance, asset, partition)
         if before and before.artifact == key:
             run_id = before.metadata.get("run") or run_id
         context.log.info(f"{partition or asset}: {key} is finished already and is used as it is")
-    else:
-        watch = Watch(context, asset, partition, model_dir, parameters["eval_checkpoint_metric"])
+    return {"artifact": key, "url": storage.url(key), "reused": reused, "records": records,
+            "bytes": json.loads((model_dir / MANIFEST).read_text())["bytes"],
+            "experiment": experiment, **places(run_id, model_dir, storage.url(key)),
+            **artifact_files(storage, key), **_result_metadata(model_dir, result)}
+
+
+def _train(context, asset: str, partition: str | None, storage: Storage, key: str, records: str,
+           experiment: str, overrides: Mapping[str, Any], parameters: Mapping[str, Any]) -> bool:
+    """Trains and publishes; False where another process did so just before.
+
+    One training of a key goes on at a time. One that was interrupted is gone on with where its
+    last copy in the storage ends, on whatever machine; the run that repeats it is the same owner.
+    """
+    from crater_model.training import METRICS, train
+
+    owner = f"run {context.run.root_run_id or context.run_id}"
+    model_dir = storage.path(key)
+    with storage.working(key, owner, last=(METRICS, _INDEX)) as work:
+        if storage.exists(key):
+            return False
+        watch = Watch(context, asset, partition, model_dir, parameters["eval_checkpoint_metric"],
+                      url=storage.url(key))
         watch.start()
+
+        def on_row(row: Mapping[str, Any]) -> None:
+            work.check()
+            watch(row)
+
         try:
             require_gpu()
-            result = train(storage.fetch(records), model_dir, experiment, overrides, on_row=watch,
-                           **parameters)
+            train(records, model_dir, experiment, overrides, on_row=on_row, **parameters)
         except CraterError:
             raise
         except Exception as error:
             raise dg.Failure(f"{partition or asset}: training failed: {type(error).__name__}: "
                              f"{_words(error)}", allow_retries=is_fault(error)) from error
+        work.check()
         storage.publish(key)
-    return {"artifact": key, "url": storage.url(key), "reused": reused, "records": records,
-            "bytes": json.loads((model_dir / MANIFEST).read_text())["bytes"],
-            "experiment": experiment, **places(run_id, model_dir),
-            **_result_metadata(model_dir, result)}
+    return True
 
 
 def _words(error: Exception) -> str:

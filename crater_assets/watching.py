@@ -29,14 +29,14 @@ class Watch:
     """
 
     def __init__(self, context, asset: str, partition: str | None, model_dir: Path, metric: str,
-                 every_s: float = TRAIN_EVERY_S):
+                 every_s: float = TRAIN_EVERY_S, url: str = ""):
         self._context, self._asset, self._partition = context, asset, partition
         self._dir, self._metric, self._every_s = model_dir, metric, every_s
-        self._seen = -math.inf
+        self._seen, self._url = -math.inf, url
 
     def start(self) -> None:
         """Says where this training can be looked at, so that a failed one can be too."""
-        self._observe({"stage": "started", **places(self._context.run_id, self._dir)},
+        self._observe({"stage": "started", **places(self._context.run_id, self._dir, self._url)},
                       f"training in {self._dir}; its log is {LOG} there")
 
     def __call__(self, row: Mapping[str, Any]) -> None:
@@ -73,12 +73,17 @@ class Watch:
         self._context.log.info(f"{self._partition or self._asset}: {line}")
 
 
-def places(run_id: str, model_dir: Path) -> dict[str, Any]:
-    """Metadata: where a training's files, log and run are."""
+def places(run_id: str, model_dir: Path, url: str = "") -> dict[str, Any]:
+    """Metadata: where a training's files, log and run are.
+
+    Args:
+      url: of the artifact; TensorBoard reads a bucket by itself, while training goes on too.
+    """
+    events = url if "://" in url else str(model_dir)
     return {"run": dg.MetadataValue.dagster_run(run_id),
             "model_dir": dg.MetadataValue.path(str(model_dir)),
             "log": dg.MetadataValue.path(str(model_dir / LOG)),
-            "tensorboard": f"tensorboard --logdir {shlex.quote(str(model_dir))}"}
+            "tensorboard": f"tensorboard --logdir {shlex.quote(events)}"}
 
 
 def scores(values: Mapping[str, Any]) -> dict[str, float]:

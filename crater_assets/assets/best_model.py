@@ -9,6 +9,7 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
+from crater_assets.artifacts import artifact_files
 from crater_assets.assets.checkpoint import Objective
 from crater_assets.display import bullets, leaderboard_picture, numbers, picture, table
 from crater_assets.faults import RETRY
@@ -95,7 +96,7 @@ def best_model(context: dg.AssetExecutionContext, crater: Crater,
                                   metric)
     folder = storage.path(key)
     metadata = {
-        "artifact": key, "url": storage.url(key),
+        "artifact": key, "url": storage.url(key), **artifact_files(storage, key),
         "saved_model": dg.MetadataValue.path(str(folder / SAVED_MODEL / str(summary["version"]))),
         "version": summary["version"], "partition": winner.partition,
         "checkpoint": winner.made.artifact, "records": records,

@@ -2,6 +2,7 @@
 
 import dagster as dg
 
+from crater_assets.artifacts import dataset_artifact
 from crater_assets.display import bullets, numbers, picture
 from crater_assets.faults import RETRY
 from crater_assets.history import plain_failures, short_hash
@@ -37,6 +38,7 @@ def annotated_images(context: dg.AssetExecutionContext,
     fingerprint = statistics.get("fingerprint")
     metadata = {
         "dataset": dg.MetadataValue.path(str(folder)), "source_stamp": stamp,
+        **dataset_artifact(crater.open_storage(), folder),
         "fingerprint": fingerprint or "none: the data set has problems",
         "problems": len(report.problems), "warnings": len(report.warnings),
         "statistics": dg.MetadataValue.json(statistics),

@@ -7,6 +7,7 @@ from typing import Optional
 import dagster as dg
 from pydantic import Field
 
+from crater_assets.artifacts import artifact_files
 from crater_assets.display import numbers, picture
 from crater_assets.faults import RETRY
 from crater_assets.history import plain_failures, short_fingerprint, short_hash, upstream
@@ -79,6 +80,7 @@ def tfrecords(context: dg.AssetExecutionContext, crater: Crater,
         report = _chips_report(storage.fetch(chips)) if cut else {}
     metadata = {
         "artifact": key, "url": storage.url(key), "reused": reused,
+        **artifact_files(storage, key),
         "chips": chips if cut else "none: whole scenes",
         "dataset_fingerprint": dataset.fingerprint, "chip_size": size,
         "bytes": sum(file["bytes"] for split in manifest.splits.values()

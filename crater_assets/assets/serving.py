@@ -3,6 +3,7 @@
 import dagster as dg
 from pydantic import Field
 
+from crater_assets.artifacts import artifact_files
 from crater_assets.faults import RETRY
 from crater_assets.history import plain_failures, short_hash, upstream
 from crater_assets.promotion import SAVED_MODEL, promotion_problem
@@ -58,6 +59,7 @@ def serving_image(context: dg.AssetExecutionContext, crater: Crater,
         files = storage.publish(key)
     metadata = {
         "artifact": key, "url": storage.url(key), "files": len(files["files"]),
+        **artifact_files(storage, key),
         "context": dg.MetadataValue.path(str(folder)), "version": model.metadata["version"],
         "best_model": model.artifact, "built": image is not None,
         "build_command": f"docker build -t {tag} {folder}",

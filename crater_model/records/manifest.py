@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from dataclasses import dataclass, fields
 from pathlib import Path
+
+from etils import epath
 
 from crater_model.annotations.dataset import SPLITS
 from crater_model.annotations.stretch import PERCENTILES
@@ -21,7 +24,7 @@ class Manifest:
     """What a folder of records holds.
 
     Attributes:
-      root: the folder.
+      root: the folder, local or gs://.
       label_map: class id (1..C) -> name.
       source: fingerprint ("sha256:...") of the data set the records were made from.
       splits: for train, validation and test: `images`, `instances`, `empty_images`,
@@ -36,7 +39,7 @@ class Manifest:
       format_version: of this layout.
     """
 
-    root: Path
+    root: Path | epath.Path
     label_map: dict[int, str]
     source: str
     splits: dict[str, dict]
@@ -48,7 +51,7 @@ class Manifest:
     format_version: int = FORMAT_VERSION
     stretch_percentiles: tuple[float, float] = PERCENTILES
 
-    def files(self, split: str) -> list[Path]:
+    def files(self, split: str) -> list[Path | epath.Path]:
         """The split's record files, in order; none where the split has no image.
 
         Raises:
@@ -83,18 +86,23 @@ class Manifest:
         return write_json(Path(folder) / MANIFEST, self.to_dict())
 
 
-def read_manifest(folder: str | Path) -> Manifest:
+def read_manifest(folder: str | os.PathLike) -> Manifest:
     """Reads a records folder's manifest.
+
+    Args:
+      folder: a local one, or a gs:// address, which TensorFlow then reads.
 
     Raises:
       DataError: there is none, it is not one, or it is of an unknown version.
     """
-    path = Path(folder) / MANIFEST
+    text = os.fspath(folder)
+    root = epath.Path(text) if "://" in text else Path(text)
+    path = root / MANIFEST
     try:
-        value = json.loads(path.read_bytes())
+        value = json.loads(_read(path))
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}), expected a folder written by "
-                        "`crater records write`; name that folder") from None
+        raise DataError(f"{path}: cannot be read ({error.strerror or error}), expected a folder "
+                        "written by `crater records write`; name that folder") from None
     except ValueError as error:
         raise DataError(f"{path}: is not JSON ({error}); write the records again") from None
     version = value.get("format_version") if isinstance(value, dict) else None
@@ -108,7 +116,7 @@ def read_manifest(folder: str | Path) -> Manifest:
         for split in SPLITS:
             [file["name"] for file in value["splits"][split]["files"]]
         known = {f.name for f in fields(Manifest)}
-        return Manifest(root=Path(folder), **{k: v for k, v in value.items() if k in known})
+        return Manifest(root=root, **{k: v for k, v in value.items() if k in known})
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise DataError(f"{path}: is incomplete ({error}); write the records again") from None
 
@@ -137,6 +145,18 @@ def file_entry(path: Path) -> dict:
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return {"name": path.name, "bytes": path.stat().st_size, "sha256": digest}
+
+
+def _read(path: Path | epath.Path) -> bytes:
+    if isinstance(path, Path):
+        return path.read_bytes()
+    import tensorflow as tf
+
+    try:
+        with tf.io.gfile.GFile(str(path), "rb") as file:
+            return file.read()
+    except tf.errors.OpError as error:
+        raise OSError(error.message) from None
 
 
 def _file_problems(path: Path, expected: dict) -> list[str]:

@@ -71,7 +71,7 @@ def read_split(folder: str | Path, split: str,
     """The decoded records of a split, in the files' order.
 
     Args:
-      folder: a records folder.
+      folder: a records folder, local or gs://.
       split: "train", "validation" or "test".
       num_parallel_calls: of the decoding; None lets tf.data choose.
 

@@ -27,10 +27,10 @@ from crater_model.files import make_folder, write_bytes, write_json
 from crater_model.records.manifest import Manifest, read_manifest
 from crater_model.training.devices import is_chief, make_strategy
 from crater_model.training.failures import TrainingError, plain_errors
-from crater_model.training.history import RESULT, Row, read_history, read_result
+from crater_model.training.history import METRICS, RESULT, Row, read_history, read_result
 from crater_model.training.run import RIMS, OnRow, Run
 
-__all__ = ["KNOWN_SCORES", "LOG", "RESULT", "RIMS", "Row", "TrainingError", "read_history",
+__all__ = ["KNOWN_SCORES", "LOG", "METRICS", "RESULT", "RIMS", "Row", "TrainingError", "read_history",
            "read_result", "train"]
 
 LOG = "train.log"
@@ -56,7 +56,8 @@ def train(records_dir: str | Path, model_dir: str | Path, experiment: str | Path
     (see `training.devices`).
 
     Args:
-      records_dir: a folder written by `records.write_records`.
+      records_dir: a folder written by `records.write_records`, or its gs:// address, which is
+        then read from directly.
       model_dir: where everything of this run goes; a finished run of the same parameters
         and data is returned as it is.
       experiment: a preset or a YAML file; see `detector.load_experiment`.
@@ -87,7 +88,7 @@ def train(records_dir: str | Path, model_dir: str | Path, experiment: str | Path
     if train_steps is not None:
         overrides["trainer.train_steps"] = train_steps
     config = load_experiment(experiment, overrides)
-    _set_up(config, Path(records_dir), manifest, sample_1_of_n_eval_examples,
+    _set_up(config, str(records_dir), manifest, sample_1_of_n_eval_examples,
             eval_checkpoint_metric, metric_objective_type)
     start = config.task.init_checkpoint
     init = initial.fingerprint(start) if start else ""
@@ -125,7 +126,7 @@ def train(records_dir: str | Path, model_dir: str | Path, experiment: str | Path
     return result
 
 
-def _set_up(config: Experiment, records: Path, manifest: Manifest, one_of_n: int, metric: str,
+def _set_up(config: Experiment, records: str, manifest: Manifest, one_of_n: int, metric: str,
             objective: str) -> None:
     if objective not in ("max", "min"):
         raise ConfigError(f"metric_objective_type: got '{objective}', expected max or min")
@@ -135,7 +136,7 @@ def _set_up(config: Experiment, records: Path, manifest: Manifest, one_of_n: int
     if one_of_n < 1:
         raise ConfigError(f"sample_1_of_n_eval_examples: got {one_of_n}, expected 1 or more")
     for data in (config.task.train_data, config.task.validation_data):
-        data.input_path = str(records)
+        data.input_path = records
     config.task.validation_data.sample_1_of_n = one_of_n
     config.trainer.best_checkpoint_eval_metric = metric
     config.trainer.best_checkpoint_metric_comp = "higher" if objective == "max" else "lower"

@@ -11,7 +11,7 @@ from crater_assets.resources import Crater
 from crater_model.annotations.dataset import load_dataset
 from crater_model.errors import DataError
 from crater_model.storage import Storage
-from tests.test_storage import cloud  # noqa: F401 (a fixture)
+from tests.storage.conftest import cloud, server  # noqa: F401 (fixtures)
 
 DATA = ("annotated_images", "tfrecords")
 

