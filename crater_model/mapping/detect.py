@@ -27,7 +27,7 @@ from crater_model.mapping.write import SUFFIXES, write_maps
 _IN_KM = (".scc", ".diam")
 
 
-def detect_files(images: Sequence[str | Path], output: str | Path | Sequence[Path], *,
+def detect_files(images: Sequence[str | Path], output: str | Path | Sequence[str | Path], *,
                  server: str | None = None, model: str | Path | None = None,
                  tile: int | None = None, scales: Sequence[float] | None = None,
                  threshold: float = 0.5, catalogue: str | Path | None = None) -> dict[str, Any]:
@@ -58,7 +58,7 @@ def detect_files(images: Sequence[str | Path], output: str | Path | Sequence[Pat
         has left was made with other images, another model or other parameters.
       DataError: an image cannot be read. ServingError: the server does not answer.
     """
-    outputs = [Path(output)] if isinstance(output, (str, Path)) else list(output)
+    outputs = [Path(path) for path in ([output] if isinstance(output, (str, Path)) else output)]
     _check(outputs, images)
     known = catalogues.load(catalogue) if catalogue else None
     maps: list[Map] = []

@@ -22,7 +22,7 @@ from crater_model.detector.serving_module import DetectionModule
 from crater_model.errors import CraterError
 from crater_model.export import WARMUP, WARMUP_BATCHES, export_saved_model
 from crater_model.export.operations import check_operations
-from crater_model.serving.client import Client
+from crater_model.serving.client import AsyncClient, Client
 from crater_model.serving.server import Server
 
 BATCHING = Path(__file__).resolve().parents[2] / "deploy" / "serving" / "batching.config"
@@ -145,7 +145,7 @@ def test_warm_up_covers_the_batches_in_use():
     text = re.sub("#.*", "", BATCHING.read_text())
     sizes = re.findall(
         r"(?:allowed_batch_sizes\s*:|max_batch_size\s*\{\s*value\s*:)\s*(\d+)", text)
-    client = inspect.signature(Client).parameters["max_batch"].default
+    client = inspect.signature(AsyncClient).parameters["max_batch"].default
     assert {1, client, *map(int, sizes)} <= set(WARMUP_BATCHES) and sizes
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from crater_model.serving.client.endpoints import Endpoint, Pool, pause_s
 from crater_model.serving.client.failures import Failure, Kind
+from crater_model.serving.client.slots import Slots
 
 FIRST_BUSY_PAUSE_S, LONGEST_BUSY_PAUSE_S = 0.1, 2.0
 PROBE_TIMEOUT_S = 2.0
@@ -24,13 +25,13 @@ class Asker:
     def __init__(self, pool: Pool, in_flight: int, try_timeout_s: float):
         """
         Args:
-          in_flight: requests on the way at the same time; the others wait, and their
-            deadlines start when it is their turn.
+          in_flight: requests on the way at the same time, at most (see `Slots`); the others
+            wait, and their deadlines start when it is their turn.
           try_timeout_s: what one endpoint gets of a request's time.
         """
         self.pool = pool
         self._try_timeout_s = try_timeout_s
-        self._slots = asyncio.Semaphore(in_flight)
+        self._slots = Slots(in_flight)
         self._returned = asyncio.Condition()
         self._revivals: set[asyncio.Task] = set()
         self._closed = False
@@ -60,14 +61,18 @@ class Asker:
                 raise known.copy() if known else Failure(
                     Kind.FINAL, "timeout", "no time was left to ask")
             try:
-                return await self._try(endpoint, method, arguments,
-                                       min(left, self._try_timeout_s))
+                answer = await self._try(endpoint, method, arguments,
+                                         min(left, self._try_timeout_s))
             except Failure as error:
                 failed, failure = endpoint, error
+            else:
+                self._slots.answered()
+                return answer
             if failure.kind is Kind.DOWN:
                 self._take_out(endpoint, failure)
             elif failure.kind is Kind.BUSY:
                 busy += 1
+                self._slots.refused(loop.time())
                 pause = pause_s(busy, FIRST_BUSY_PAUSE_S, LONGEST_BUSY_PAUSE_S)
                 if loop.time() + pause >= deadline:
                     raise failure
