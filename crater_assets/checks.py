@@ -10,6 +10,7 @@ import numpy as np
 from crater_assets.assets.records import source_of_records
 from crater_assets.display import bullets
 from crater_assets.history import BLOCKING_CHECKS, Materialization, last_materialization
+from crater_assets.map_images import map_images
 from crater_assets.partitions import PRETRAINED, hyperparameter_sets, pretraining_is_wanted
 from crater_assets.promotion import SAVED_MODEL, promotion_problem, promotion_words
 from crater_assets.resources import Crater
@@ -228,7 +229,9 @@ def storage_problems(storage: Storage, made: Materialization) -> list[str]:
     return problems
 
 
-def _storage_check(asset: str, partitions: dg.PartitionsDefinition | None = None):
+def storage_check(asset: str, partitions: dg.PartitionsDefinition | None = None
+                  ) -> dg.AssetChecksDefinition:
+    """The check that what an asset has left in the storage is there, whole."""
     @dg.asset_check(asset=asset, name=STORAGE_CHECK, partitions_def=partitions)
     def artifact_in_storage(context: dg.AssetCheckExecutionContext,
                             crater: Crater) -> dg.AssetCheckResult:
@@ -249,7 +252,9 @@ def _storage_check(asset: str, partitions: dg.PartitionsDefinition | None = None
 STORAGE_CHECK = "artifact_in_storage"
 CHECKS = [labels_valid, records_agree, training_converged, saved_model_matches_checkpoint,
           not_worse_than_in_service, image_answers,
-          *map(_storage_check, ["annotated_images", "tfrecords",
+          *map(storage_check, ["annotated_images", "tfrecords",
                                 *([PRETRAINED] if pretraining_is_wanted() else []),
                                 "best_model", "serving_image"]),
-          _storage_check("checkpoint", hyperparameter_sets)]
+          storage_check("checkpoint", hyperparameter_sets),
+          *([storage_check("crater_map", dg.StaticPartitionsDefinition(list(map_images())))]
+            if map_images() else [])]

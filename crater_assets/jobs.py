@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import dagster as dg
 
+from crater_assets.map_images import map_images
 from crater_assets.partitions import PRETRAINED, pretraining_is_wanted
 
+_MAPS = dg.AssetSelection.assets(*(["crater_map"] if map_images() else []))
 _DATA = ["annotated_images", "tfrecords", *([PRETRAINED] if pretraining_is_wanted() else [])]
 
 crater_pipeline = dg.define_asset_job(
-    "crater_pipeline", selection=dg.AssetSelection.all(),
+    "crater_pipeline", selection=dg.AssetSelection.all() - _MAPS,
     description="The whole chain for one hyperparameter set; a backfill runs them all.")
 prepare_data = dg.define_asset_job(
     "prepare_data", selection=dg.AssetSelection.assets(*_DATA),

@@ -36,6 +36,9 @@ class Crater(dg.ConfigurableResource):
                              "straight from gs://. (CRATER_RECORDS)")
     experiment: str = Field("demo", description="A preset's name or a YAML file. "
                                                 "(CRATER_EXPERIMENT)")
+    server: str = Field("", description="HOST:PORT[,...] of the model in service, asked for maps. "
+                                        "Empty: the serving image's model runs in the step. "
+                                        "(CRATER_SERVER)")
     serving_base: str = Field("", description="Base of the serving image. Empty: the pinned "
                                               "TF Serving image. (CRATER_SERVING_BASE)")
 
@@ -51,12 +54,13 @@ class Crater(dg.ConfigurableResource):
         if records not in ("cache", "direct"):
             raise ConfigError(f"CRATER_RECORDS {records}: expected cache or direct")
         return cls(
-            dataset=_absolute(os.environ.get("CRATER_DATASET", "")),
-            images=_absolute(os.environ.get("CRATER_IMAGES", "")),
-            storage=_absolute(os.environ.get("CRATER_STORAGE") or "storage"),
+            dataset=absolute(os.environ.get("CRATER_DATASET", "")),
+            images=absolute(os.environ.get("CRATER_IMAGES", "")),
+            storage=absolute(os.environ.get("CRATER_STORAGE") or "storage"),
             records=records,
-            experiment=_absolute(experiment) if experiment.endswith((".yaml", ".yml"))
+            experiment=absolute(experiment) if experiment.endswith((".yaml", ".yml"))
             else experiment,
+            server=os.environ.get("CRATER_SERVER", ""),
             serving_base=os.environ.get("CRATER_SERVING_BASE", ""),
         )
 
@@ -142,10 +146,11 @@ def _cloud_client():
 
 def hyperparameters_file() -> Path:
     """$CRATER_HYPERPARAMETERS or the file beside this module."""
-    return Path(_absolute(os.environ.get("CRATER_HYPERPARAMETERS", "")) or HYPERPARAMETERS)
+    return Path(absolute(os.environ.get("CRATER_HYPERPARAMETERS", "")) or HYPERPARAMETERS)
 
 
-def _absolute(path: str) -> str:
+def absolute(path: str) -> str:
+    """The path from the current directory; addresses and "" as they are."""
     if not path or "://" in path:
         return path
     return str(Path(path).expanduser().absolute())

@@ -59,10 +59,36 @@ def detect_files(images: Sequence[str | Path], output: str | Path | Sequence[str
       DataError: an image cannot be read. ServingError: the server does not answer.
     """
     outputs = [Path(path) for path in ([output] if isinstance(output, (str, Path)) else output)]
-    _check(outputs, images)
+    check_outputs(outputs, images)
     known = catalogues.load(catalogue) if catalogue else None
+    partial = outputs[0].with_name(f"{outputs[0].name}.partial")
+    with searched(images, partial, server=server, model=model, tile=tile, scales=scales,
+                  threshold=threshold) as (maps, parameters):
+        for path in outputs:
+            write_maps(path, maps, catalogue=known, parameters=parameters)
+    return {"images": len(images), "detections": sum(len(found.craters) for found in maps),
+            "output": ", ".join(map(str, outputs))}
+
+
+@contextmanager
+def searched(images: Sequence[str | Path], partial: Path, *, server: str | None = None,
+             model: str | Path | None = None, tile: int | None = None,
+             scales: Sequence[float] | None = None, threshold: float = 0.5,
+             ) -> Iterator[tuple[list[Map], dict[str, Any]]]:
+    """Searches images as `detect_files` does; write the files while the block runs.
+
+    Args:
+      partial: a folder for what is found on the way. It is gone after the block, and stays
+        where the search or the block fails.
+
+    Yields:
+      A map of each image, and the parameters of the search.
+
+    Raises:
+      ConfigError, DataError, ServingError: as `detect_files`.
+    """
     maps: list[Map] = []
-    with _model(server, model) as (stream, card), _partial(outputs[0]) as partial:
+    with _model(server, model) as (stream, card), _kept_on_failure(partial):
         percentiles = tuple(card.get("stretch_percentiles", PERCENTILES))
         how = {"tile": tile or card["chip_size"],
                "scales": list(scales or card["scales"] or (1.0,))}
@@ -73,15 +99,17 @@ def detect_files(images: Sequence[str | Path], output: str | Path | Sequence[str
                 craters = _map(stream, raster, how, threshold, journal)
                 maps.append(Map(str(path), craters, raster.georeference, valid_area(raster),
                                 functools.partial(open_raster, path, percentiles)))
-        parameters = {"model": str(model or server), "version": card.get("version"), **how,
-                      "threshold": threshold}
-        for path in outputs:
-            write_maps(path, maps, catalogue=known, parameters=parameters)
-    return {"images": len(images), "detections": sum(len(found.craters) for found in maps),
-            "output": ", ".join(map(str, outputs))}
+        yield maps, {"model": str(model or server), "version": card.get("version"), **how,
+                     "threshold": threshold}
 
 
-def _check(outputs: Sequence[Path], images: Sequence[str | Path]) -> None:
+def check_outputs(outputs: Sequence[Path], images: Sequence[str | Path]) -> None:
+    """Refuses, before any search, files that could not be written of these images.
+
+    Raises:
+      ConfigError: an unknown suffix, a picture of several images, or km of an image without a
+        georeference. DataError: an image cannot be read.
+    """
     for path in outputs:
         if path.suffix.lower() not in SUFFIXES:
             raise ConfigError(f"{path}: unknown suffix '{path.suffix}', expected one of "
@@ -108,11 +136,10 @@ def _map(stream: Stream, raster: Raster, how: dict[str, Any], threshold: float,
 
 
 @contextmanager
-def _partial(output: Path) -> Iterator[Path]:
+def _kept_on_failure(folder: Path) -> Iterator[None]:
     """The folder of the journals; it stays where a run fails that has found something."""
-    folder = output.with_name(f"{output.name}.partial")
     try:
-        yield folder
+        yield
         shutil.rmtree(folder, ignore_errors=True)
     finally:
         with suppress(OSError):

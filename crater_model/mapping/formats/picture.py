@@ -34,16 +34,20 @@ def write(path: Path, maps: Sequence[Map]) -> Path:
     if len(maps) != 1:
         raise ConfigError(f"{path}: a picture shows one image, got {len(maps)}; choose another "
                           "suffix or name one image")
-    entry = maps[0]
-    if entry.open is None:
-        raise ConfigError(f"{path}: a picture needs the pixels of {entry.name}, which are not "
+    if maps[0].open is None:
+        raise ConfigError(f"{path}: a picture needs the pixels of {maps[0].name}, which are not "
                           "given; choose another suffix")
+    return write_bytes(path, encode_png(whole(maps[0])))
+
+
+def whole(entry: Map) -> np.ndarray:
+    """The craters over their whole image, of which `open` is given: uint8 RGB."""
     with entry.open() as raster:
         side = max(raster.width, raster.height)
         image = read_whole(raster) if side <= LONGEST_SIDE else preview(raster, LONGEST_SIDE).grey
         scale = np.array(image.shape[1::-1]) / (raster.width, raster.height)
     zoom = max(1.0, min(_MOST_ZOOM, _SMALL / max(image.shape[:2])))
-    return write_bytes(path, encode_png(drawn(image, entry.craters, scale=scale, zoom=zoom)))
+    return drawn(image, entry.craters, scale=scale, zoom=zoom)
 
 
 def drawn(image: np.ndarray, craters: Craters, corner=(0, 0), scale=1.0,

@@ -70,12 +70,20 @@ def _numbers(maps: Sequence[Map], rows: pd.DataFrame) -> dict[str, Any]:
     return found
 
 
-def _sizes(maps: Sequence[Map]) -> Iterator[str]:
+def sizes(maps: Sequence[Map]) -> pd.DataFrame | None:
+    """`sizes.size_frequencies` of the craters counted in all the searched ground; None where
+    there are none or no georeference."""
+    if any(m.mapped is None for m in maps):
+        return None
     counted = np.concatenate([m.table["diameter_km"].to_numpy()[m.counted()] for m in maps])
     area = sum(m.mapped.km2 for m in maps)
-    if not len(counted) or not area > 0:
+    return size_frequencies(counted, area) if len(counted) and area > 0 else None
+
+
+def _sizes(maps: Sequence[Map]) -> Iterator[str]:
+    table = sizes(maps)
+    if table is None:
         return
-    table = size_frequencies(counted, area)
     yield page.picture("Size frequencies", plots.cumulative(table)) + page.text(_SIZES)
     yield page.image("differential", plots.differential(table))
     yield page.image("R plot", plots.relative(table))
