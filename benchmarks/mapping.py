@@ -101,15 +101,15 @@ def score(folder: str, side: int, craters: int) -> dict:
     """What is right and wrong in the journal that `scene` has left."""
     from crater_model.mapping.craters import Craters
     from crater_model.mapping.journal import Journal
-    from oracle import field, lost_and_doubled, nested
+    from oracle import field, lost_and_doubled, nested, truth
 
     with Journal(Path(folder) / "journal", {}) as journal:
         outlines = Craters.joined(list(journal.found())).outlines
     known = field(side, side, craters)
-    result = lost_and_doubled(known, outlines, side, side)
+    result = lost_and_doubled(truth(known, side, side), outlines)
     wrong = sum(result.values())
     inner = known[nested(known)]
-    missed = lost_and_doubled(inner, outlines, side, side)["lost"]
+    missed = lost_and_doubled(truth(inner, side, side), outlines)["lost"]
     return {**result, "wrong_percent": round(100 * wrong / craters, 3), "nested": len(inner),
             "nested_lost": missed}
 
@@ -193,7 +193,7 @@ def ours(path: str, side: int, craters: int) -> dict:
     from crater_model.annotations.raster import open_raster
     from crater_model.mapping.craters import Craters
     from crater_model.mapping.sweep import map_image
-    from oracle import SCALES, TILE, lost_and_doubled
+    from oracle import SCALES, TILE, lost_and_doubled, truth
 
     known, tiles, answers = _small(side, craters)
 
@@ -205,13 +205,13 @@ def ours(path: str, side: int, craters: int) -> dict:
     with open_raster(path) as raster:
         found = Craters.joined(list(map_image(stream, raster, TILE, SCALES)))
     return _outcome(started, before, side, answers,
-                    lost_and_doubled(known, found.outlines, side, side))
+                    lost_and_doubled(truth(known, side, side), found.outlines))
 
 
 def old_way(path: str, side: int, craters: int) -> dict:
     """JSON masks, whole pixels, every pair with one that is kept; the image is read as ours is."""
     from crater_model.annotations.raster import open_raster
-    from oracle import lost_and_doubled
+    from oracle import lost_and_doubled, truth
 
     known, tiles, answers = _small(side, craters)
     texts = [json.dumps({
@@ -235,7 +235,7 @@ def old_way(path: str, side: int, craters: int) -> dict:
         if all(_pair(outlines[index], other) < 0.2 for other in kept):
             kept.append(outlines[index])
     return {**_outcome(started, before, side, answers,
-                       lost_and_doubled(known, np.array(kept, object), side, side)),
+                       lost_and_doubled(truth(known, side, side), np.array(kept, object))),
             "comparing_seconds": round(time.perf_counter() - polygons, 2)}
 
 

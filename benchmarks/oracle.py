@@ -131,21 +131,19 @@ def _whereabouts(image: np.ndarray) -> tuple[int, int, int, int]:
     return y - 128, x, *image.shape[:2]
 
 
-def lost_and_doubled(craters: np.ndarray, outlines: np.ndarray, height: int,
-                     width: int) -> dict[str, int]:
-    """How many craters have no outline of their own, and how many outlines no crater.
+def lost_and_doubled(wanted: np.ndarray, outlines: np.ndarray) -> dict[str, int]:
+    """How many of the wanted outlines have none of their own, and how many are of no wanted one.
 
     An outline is of the crater that it shares most with, by an IoU of 0.25 at least: those of
     two craters share less.
     """
-    wanted = truth(craters, height, width)
     found, crater = shapely.STRtree(wanted).query(outlines)
     shared = shapely.area(shapely.intersection(outlines[found], wanted[crater]))
     iou = shared / (shapely.area(outlines)[found] + shapely.area(wanted)[crater] - shared)
     best = np.argsort(iou, kind="stable")
     of = np.full(len(outlines), -1)
     of[found[best]] = np.where(iou[best] >= 0.25, crater[best], -1)  # the best one comes last
-    times = np.bincount(of[of >= 0], minlength=len(craters))
+    times = np.bincount(of[of >= 0], minlength=len(wanted))
     return {"lost": int((times == 0).sum()), "doubled": int((times - 1).clip(0).sum()),
             "of_none": int((of < 0).sum())}
 

@@ -59,12 +59,12 @@ def docker(*arguments) -> str:
 def host(tmp_path, tiny_dataset, image, monkeypatch) -> SimpleNamespace:
     """A GPU host without GPUs: data, history and settings below tmp_path, and its records."""
     options = container_engine.run_options()
-    given = list(zip(options[::2], options[1::2]))
-    lent = [value for name, value in given  # but not the code, which is in the image
-            if name == "--volume" and not value.startswith(f"{ROOT}:")]
+    # Python, but not the code, which is in the image.
+    lent = [volume for volume in options["volumes"] if not volume.startswith(f"{ROOT}:")]
     further = [path for path in os.environ.get("PYTHONPATH", "").split(":")
                if path and Path(path) != ROOT]
-    env_vars = [value for name, value in given if name == "--env" and "PYTHONPATH" not in value]
+    env_vars = [f"{name}={value}" for name, value in options["environment"].items()
+                if name != "PYTHONPATH"]
     (tmp_path / "executors.yaml").write_text(yaml.safe_dump({"docker": {"every_step": {
         "env_vars": env_vars + [f"PYTHONPATH={':'.join(['/opt/crater', *further])}"],
         "container_kwargs": {

@@ -13,7 +13,7 @@ import rasterio
 import shapely
 
 from benchmarks.oracle import (
-    SCALES, TILE, Oracle, Places, field, lost_and_doubled, nested, places)
+    SCALES, TILE, Oracle, Places, field, lost_and_doubled, nested, places, truth)
 from crater_model.annotations.raster import ArrayRaster, Window, open_raster
 from crater_model.detections import Detections
 from crater_model.errors import ConfigError, CraterError, ServingError
@@ -49,9 +49,9 @@ def test_every_crater_once(known, parts):
     found = Craters.joined(parts)
     inner = known[nested(known)]
     assert len(inner) > 150
-    counts = lost_and_doubled(known, found.outlines, HEIGHT, WIDTH)
+    counts = lost_and_doubled(truth(known, HEIGHT, WIDTH), found.outlines)
     assert sum(counts.values()) <= 0.001 * COUNT, counts
-    assert lost_and_doubled(inner, found.outlines, HEIGHT, WIDTH)["lost"] == 0
+    assert lost_and_doubled(truth(inner, HEIGHT, WIDTH), found.outlines)["lost"] == 0
     assert set(found.scales) == {np.float32(scale) for scale in SCALES}
 
 
