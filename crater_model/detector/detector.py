@@ -74,7 +74,8 @@ class Detector:
         module = DetectionModule(experiment, model)
         task = experiment.task
         predict = tf.function(
-            module.detect_bytes, input_signature=[tf.TensorSpec([None], tf.string)])
+            module.detect_bytes, input_signature=[tf.TensorSpec([None], tf.string)],
+            autograph=False)
         return cls(partial(_ask, predict, "image_bytes"),
                    dict(enumerate(task.class_names, start=1)), task.model.input_size[0],
                    task.scales, task.stretch_percentiles)

@@ -21,6 +21,10 @@ from official.vision.modeling.layers import (
 
 from crater_model.detector.configs import CraterTask
 
+# For what calls the model: no code of it or of Model Garden's branches on a tensor, and looking for
+# such branches (autograph) takes 10 s before the first step.
+as_written = tf.autograph.experimental.do_not_convert
+
 # Model Garden's assignment of a box to a feature level: level 4 for 224 px (FPN paper,
 # Lin et al. 2017, equation 1).
 _CANONICAL_SIZE, _CANONICAL_LEVEL = 224.0, 4.0
@@ -141,6 +145,7 @@ class CraterMaskRCNN(maskrcnn_model.MaskRCNNModel):
         return logits, tf.nn.sigmoid(logits)
 
 
+@as_written
 def build_model(task: CraterTask) -> CraterMaskRCNN:
     """The Keras model of an experiment's task, freshly initialised.
 

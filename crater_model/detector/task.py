@@ -13,7 +13,7 @@ from official.vision.tasks import maskrcnn
 from crater_model.detections import Detections
 from crater_model.detector import initial, inputs, targets
 from crater_model.detector.configs import CraterTask, DataConfig
-from crater_model.detector.model import CraterMaskRCNN, build_model
+from crater_model.detector.model import CraterMaskRCNN, as_written, build_model
 from crater_model.evaluation.evaluator import Evaluator
 from crater_model.evaluation.truth import Truth, truth_from_grids
 
@@ -55,6 +55,7 @@ class CraterMaskRCNNTask(maskrcnn.MaskRCNNTask):
             params, self.task_config.model.input_size, input_context,
             start_step=self.start_step if params.is_training else 0)
 
+    @as_written
     def train_step(self, inputs, model: tf_keras.Model, optimizer, metrics=None):
         """One step of training; see Model Garden's task."""
         images, labels = inputs
@@ -78,6 +79,7 @@ class CraterMaskRCNNTask(maskrcnn.MaskRCNNTask):
         """Class id -> name."""
         return dict(enumerate(self.task_config.class_names, start=1))
 
+    @as_written
     def validation_step(self, inputs, model: tf_keras.Model, metrics=None) -> dict[str, Any]:
         """Detections and truth of a batch, in px of the network's input."""
         images, labels = inputs

@@ -66,7 +66,8 @@ def export_saved_model(model_dir: str | Path, out_dir: str | Path, version: int 
             "inference_input_type": inference_input_type,
             "inference_input_shape": list(inference_input_shape or []) or None}
     module = DetectionModule(experiment, model, json.dumps(card))
-    serve = tf.function(module.detect(inference_input_type), input_signature=[spec])
+    serve = tf.function(module.detect(inference_input_type), input_signature=[spec],
+                        autograph=False)
     describe = tf.function(module.describe, input_signature=[
         tf.TensorSpec([None], tf.string, name="query")])
     with whole_folder(target) as beside:
