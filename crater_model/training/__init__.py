@@ -22,9 +22,9 @@ from crater_model.detector import initial
 from crater_model.detector.configs import Experiment
 from crater_model.detector.detector import PARAMS
 from crater_model.detector.experiment import fit_to_records, load_experiment
-from crater_model.errors import ConfigError
+from crater_model.errors import ConfigError, DataError
 from crater_model.files import make_folder, write_bytes, write_json
-from crater_model.records.manifest import Manifest, read_manifest
+from crater_model.records.manifest import Manifest, read_manifest, verify_manifest
 from crater_model.training.devices import is_chief, make_strategy
 from crater_model.training.failures import TrainingError, plain_errors
 from crater_model.training.history import METRICS, RESULT, Row, read_history, read_result
@@ -80,6 +80,7 @@ def train(records_dir: str | Path, model_dir: str | Path, experiment: str | Path
     Raises:
       ConfigError: a setting is unknown, a network cannot be built of the settings, the
         starting weights do not fit, or the folder holds a run of other parameters.
+      DataError: records are missing or damaged; names the file.
       TrainingError: the loss or the weights are no longer finite, or the memory is too small.
     """
     model_dir = make_folder(model_dir)
@@ -96,6 +97,7 @@ def train(records_dir: str | Path, model_dir: str | Path, experiment: str | Path
     finished = _finished(model_dir, params)
     if finished:
         return finished
+    _refuse_damaged(records_dir)
     strategy = make_strategy(config)
     if is_chief(strategy):
         write_bytes(model_dir / PARAMS, params.encode())
@@ -145,6 +147,16 @@ def _set_up(config: Experiment, records: str, manifest: Manifest, one_of_n: int,
         config.validate()
     except KeyError as error:  # Model Garden's, for a restriction that does not hold
         raise ConfigError(f"experiment: {error.args[0]}") from None
+
+
+def _refuse_damaged(records_dir: str | Path) -> None:
+    """Reads the records' checksums, which TensorFlow would find wrong late and without a name.
+    Those in a bucket were checked when they were stored."""
+    if "://" in str(records_dir):
+        return
+    problems = verify_manifest(records_dir)
+    if problems:
+        raise DataError(problems[0])
 
 
 def _own_params(config: Experiment, manifest: Manifest, init: str) -> str:

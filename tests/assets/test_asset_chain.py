@@ -1,6 +1,7 @@
 """The whole graph with tiny settings in a temporary instance, to a running image."""
 
 import json
+import re
 from pathlib import Path
 
 import dagster as dg
@@ -228,11 +229,16 @@ def test_a_model_worse_than_the_one_in_service_is_refused(chain, run_assets, no_
     assert new.metadata["version"] == served.metadata["version"] + 1
 
 
-def test_a_training_that_breaks_says_why_in_one_line(instance, crater, run_assets):
+def test_a_training_that_breaks_says_why_in_one_line(instance, crater, run_assets, monkeypatch):
     assert run_assets(instance, crater, "annotated_images", "tfrecords").success
     records = last_materialization(instance, "tfrecords").artifact
     for file in Storage.from_url(crater.storage).path(records).glob("train-*"):
         file.write_bytes(file.read_bytes()[:-5])
+    result = run_assets(instance, crater, "checkpoint", partition="baseline", checkpoint=TINY)
+    assert re.fullmatch(r"\S+/train-\S+: has \d+ bytes, expected \d+; write the records again",
+                        failure_of(result))
+    # Damage that comes after that look.
+    monkeypatch.setattr("crater_model.training.verify_manifest", lambda folder: [])
     result = run_assets(instance, crater, "checkpoint", partition="baseline", checkpoint=TINY)
     line = failure_of(result)
     assert line.startswith("baseline: training failed: DataLossError: truncated record at ")

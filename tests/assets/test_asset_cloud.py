@@ -101,8 +101,8 @@ def test_the_data_set_is_found_on_another_machine(home, monkeypatch, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_killed_training_goes_on_on_another_machine(home, cloud, run_assets, monkeypatch,
-                                                      tmp_path):
+def test_a_killed_training_goes_on_on_another_machine_and_the_chain_ends(
+        home, cloud, run_assets, monkeypatch, tmp_path):
     folder, instance, crater = home
     storage = Storage.from_url(crater.storage)
     process = subprocess.Popen(
@@ -152,6 +152,20 @@ def test_a_killed_training_goes_on_on_another_machine(home, cloud, run_assets, m
         prefix=f"gs://craters/assets/{place}/ckpt-{STEPS}", shape_and_slices=[""],
         tensor_names=["global_step/.ATTRIBUTES/VARIABLE_VALUE"], dtypes=[tf.int64])
     assert step == STEPS
+    # And the rest of the chain, in the same weather.
+    monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere/docker.sock")
+    monkeypatch.setenv("PATH", "/nowhere")  # nor buildah: the context is what is stored
+    result = run_assets(instance, crater, "best_model", "serving_image")
+    assert result.success
+    assert [e.check_name for e in result.get_asset_check_evaluations() if not e.passed] == [
+        "image_answers"]  # there is no image to ask
+    for asset, partition in (("annotated_images", None), ("tfrecords", None), ("checkpoint", SET),
+                             ("best_model", None), ("serving_image", None)):
+        key = last_materialization(instance, asset, partition).artifact
+        assert storage.verify(key) == []
+        lies = set(storage.objects.list(f"assets/{key}/")) - {"artifact.json"}
+        manifest = storage.manifest(key)
+        assert lies == {f"{manifest['folder']}/{file['path']}" for file in manifest["files"]}
     assert cloud.seen["stalled"] == 1
     assert cloud.seen["refused"] + cloud.seen["refused late"] > 0, cloud.seen
 
