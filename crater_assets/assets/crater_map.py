@@ -33,6 +33,9 @@ class MapConfig(dg.Config):
     threshold: float = Field(0.5, ge=0, le=1, description="The lowest score that is kept.")
     scales: list[float] | None = Field(
         None, description="Network px per image px. Default: what the model says of itself.")
+    version_label: str | None = Field(
+        None, description="Of the version that CRATER_SERVER is asked for, such as stable. "
+                          "Default: its newest.")
     catalogue: str = Field("", description="A file of known craters, which the .html report "
                                            "compares with.")
 
@@ -72,7 +75,7 @@ def _mapped(context, crater: Crater, config: MapConfig, image: Path) -> dg.Mater
 
     name, storage = context.partition_key, crater.open_storage()
     check_outputs([Path(f"{name}{suffix}") for suffix in config.outputs], [image])
-    model, known = _model(context, crater)
+    model, known = _model(context, crater, config.version_label)
     state = image.stat()
     settings = config.model_dump()
     key = f"maps/{name}-" + short_hash(known, settings, str(image), state.st_size,
@@ -96,15 +99,16 @@ def _mapped(context, crater: Crater, config: MapConfig, image: Path) -> dg.Mater
     return dg.MaterializeResult(metadata=metadata, data_version=dg.DataVersion(key))
 
 
-def _model(context, crater: Crater) -> tuple[dict[str, str], dict[str, Any]]:
+def _model(context, crater: Crater,
+           label: str | None) -> tuple[dict[str, Any], dict[str, Any]]:
     """What `searched` takes, and what is known of the model."""
     if crater.server:
         from crater_model.serving import Client
 
-        with Client(crater.server) as client:
+        with Client(crater.server, version_label=label) as client:
             card = client.describe()
         known = {"server": crater.server, "model_card": short_hash(card)}
-        return {"server": crater.server}, known | {
+        return {"server": crater.server, "version_label": label}, known | {
             name: card[name] for name in ("version",) if name in card}
     image = upstream(context, "serving_image").metadata
     saved = crater.open_storage().fetch(image["best_model"]) / SAVED_MODEL / str(image["version"])
@@ -112,7 +116,7 @@ def _model(context, crater: Crater) -> tuple[dict[str, str], dict[str, Any]]:
 
 
 def _write(image: Path, name: str, folder: Path, config: MapConfig,
-           model: Mapping[str, str]) -> None:
+           model: Mapping[str, Any]) -> None:
     """Fills the artifact's folder."""
     from crater_model.annotations.formats import catalogue
     from crater_model.files import write_bytes, write_json

@@ -77,7 +77,8 @@ def detect(commands) -> None:
         from crater_model.mapping.detect import detect_files
 
         return detect_files(options.images, options.output, server=options.server,
-                            model=options.model, tile=options.tile, scales=options.scales,
+                            version_label=options.version_label, model=options.model,
+                            tile=options.tile, scales=options.scales,
                             threshold=options.threshold, catalogue=options.catalogue)
 
     command = add_command(commands, "detect", "outline what is in images", run)
@@ -85,6 +86,8 @@ def detect(commands) -> None:
     source = command.add_mutually_exclusive_group(required=True)
     source.add_argument("--server", metavar="HOST:PORT[,...]")
     source.add_argument("--model", metavar="DIR", help="a model directory or a SavedModel")
+    command.add_argument("--version-label", default=None, metavar="LABEL",
+                         help="of the server's version to ask; its newest by default")
     command.add_argument("--output", required=True, action="append", metavar="FILE",
                          help="the suffix decides: .gpkg .geojson .csv .scc .diam .json (COCO "
                          "results) .png .html (report); may be repeated")

@@ -28,9 +28,10 @@ _IN_KM = (".scc", ".diam")
 
 
 def detect_files(images: Sequence[str | Path], output: str | Path | Sequence[str | Path], *,
-                 server: str | None = None, model: str | Path | None = None,
-                 tile: int | None = None, scales: Sequence[float] | None = None,
-                 threshold: float = 0.5, catalogue: str | Path | None = None) -> dict[str, Any]:
+                 server: str | None = None, version_label: str | None = None,
+                 model: str | Path | None = None, tile: int | None = None,
+                 scales: Sequence[float] | None = None, threshold: float = 0.5,
+                 catalogue: str | Path | None = None) -> dict[str, Any]:
     """Detects in image files and writes the outlines.
 
     What is found on the way is kept in OUTPUT.partial; when the same is asked for again
@@ -41,7 +42,8 @@ def detect_files(images: Sequence[str | Path], output: str | Path | Sequence[str
         more than 8 bits are stretched as the model's training images were.
       output: a file, or several; the suffix decides the form (see
         `write.write_maps`). A picture takes exactly one image, `.scc` and `.diam` georeferences.
-      server: HOST:PORT[,...] of TF Serving or `crater serve`; or
+      server: HOST:PORT[,...] of TF Serving or `crater serve`, whose newest version is asked, or
+        the one with the `version_label`; or
       model: a model directory or SavedModel to run in this process.
       tile: side in px of the network's input; scales: network px per image px. What the
         model says of itself, if None.
@@ -62,8 +64,8 @@ def detect_files(images: Sequence[str | Path], output: str | Path | Sequence[str
     check_outputs(outputs, images)
     known = catalogues.load(catalogue) if catalogue else None
     partial = outputs[0].with_name(f"{outputs[0].name}.partial")
-    with searched(images, partial, server=server, model=model, tile=tile, scales=scales,
-                  threshold=threshold) as (maps, parameters):
+    with searched(images, partial, server=server, version_label=version_label,
+                  model=model, tile=tile, scales=scales, threshold=threshold) as (maps, parameters):
         for path in outputs:
             write_maps(path, maps, catalogue=known, parameters=parameters)
     return {"images": len(images), "detections": sum(len(found.craters) for found in maps),
@@ -72,8 +74,9 @@ def detect_files(images: Sequence[str | Path], output: str | Path | Sequence[str
 
 @contextmanager
 def searched(images: Sequence[str | Path], partial: Path, *, server: str | None = None,
-             model: str | Path | None = None, tile: int | None = None,
-             scales: Sequence[float] | None = None, threshold: float = 0.5,
+             version_label: str | None = None, model: str | Path | None = None,
+             tile: int | None = None, scales: Sequence[float] | None = None,
+             threshold: float = 0.5,
              ) -> Iterator[tuple[list[Map], dict[str, Any]]]:
     """Searches images as `detect_files` does; write the files while the block runs.
 
@@ -88,7 +91,7 @@ def searched(images: Sequence[str | Path], partial: Path, *, server: str | None 
       ConfigError, DataError, ServingError: as `detect_files`.
     """
     maps: list[Map] = []
-    with _model(server, model) as (stream, card), _kept_on_failure(partial):
+    with _model(server, version_label, model) as (stream, card), _kept_on_failure(partial):
         percentiles = tuple(card.get("stretch_percentiles", PERCENTILES))
         how = {"tile": tile or card["chip_size"],
                "scales": list(scales or card["scales"] or (1.0,))}
@@ -147,7 +150,7 @@ def _kept_on_failure(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _model(server: str | None, model: str | Path | None
+def _model(server: str | None, version_label: str | None, model: str | Path | None
            ) -> Iterator[tuple[Stream, dict[str, Any]]]:
     """What detects, and what the model says of itself."""
     if (server is None) == (model is None):
@@ -155,7 +158,7 @@ def _model(server: str | None, model: str | Path | None
     if server is not None:
         from crater_model.serving.client import Client
 
-        with Client(server) as client:
+        with Client(server, version_label=version_label) as client:
             yield client.stream, client.describe()
         return
     from crater_model.detector.detector import Detector

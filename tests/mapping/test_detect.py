@@ -9,7 +9,7 @@ import pytest
 from pycocotools import mask as rle
 
 from crater_model.detections import Detections
-from crater_model.errors import ConfigError, DataError
+from crater_model.errors import ConfigError, DataError, ServingError
 from crater_model.mapping.detect import detect_files
 from crater_model.annotations.raster import ArrayRaster
 from crater_model.mapping.craters import Craters
@@ -79,6 +79,9 @@ def test_detection_through_a_server(blob_server, tmp_path):
     centers = sorted((float(row["x_px"]), float(row["y_px"])) for row in rows)
     expected = sorted(((x0 + x1) / 2, (y0 + y1) / 2) for y0, x0, y1, x1 in boxes)
     np.testing.assert_allclose(centers, expected, atol=0.1)
+    with pytest.raises(ServingError, match="unheard"):
+        detect_files([tmp_path / "scene.png"], tmp_path / "found.csv", version_label="unheard",
+                     server=f"127.0.0.1:{blob_server.grpc_port}")
 
 
 def test_wrong_requests_are_one_line(tmp_path):
