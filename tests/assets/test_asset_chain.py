@@ -245,7 +245,7 @@ def test_a_training_that_breaks_says_why_in_one_line(instance, crater, run_asset
     assert "\n" not in line and "[[" not in line
     assert last_failure(instance, "checkpoint", "baseline") == line
     # Its log is found from the asset's page all the same.
-    start, = instance.fetch_observations(dg.AssetKey("checkpoint"), limit=10).records
+    start = instance.fetch_observations(dg.AssetKey("checkpoint"), limit=1).records[0]
     assert start.asset_observation.metadata["run"].value == result.run_id
     assert Path(start.asset_observation.metadata["log"].value).is_file()
 
