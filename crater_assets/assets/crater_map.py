@@ -16,6 +16,7 @@ from crater_assets.map_images import map_images
 from crater_assets.pool import POOL
 from crater_assets.promotion import SAVED_MODEL
 from crater_assets.resources import Crater
+from crater_model.errors import DataError
 
 # Raise it when the same model finds other craters in the same image.
 CODE_VERSION = "1"
@@ -76,10 +77,9 @@ def _mapped(context, crater: Crater, config: MapConfig, image: Path) -> dg.Mater
     name, storage = context.partition_key, crater.open_storage()
     check_outputs([Path(f"{name}{suffix}") for suffix in config.outputs], [image])
     model, known = _model(context, crater, config.version_label)
-    state = image.stat()
     settings = config.model_dump()
-    key = f"maps/{name}-" + short_hash(known, settings, str(image), state.st_size,
-                                       state.st_mtime_ns, CODE_VERSION)
+    files = [image, *([Path(config.catalogue)] if config.catalogue else [])]
+    key = f"maps/{name}-" + short_hash(known, settings, CODE_VERSION, *map(_state, files))
     reused = storage.exists(key)
     if not reused:
         with storage.working(key, f"run {context.run.root_run_id or context.run_id}") as work:
@@ -97,6 +97,14 @@ def _mapped(context, crater: Crater, config: MapConfig, image: Path) -> dg.Mater
         if (folder / file).is_file():
             metadata[file.partition(".")[0]] = picture((folder / file).read_bytes(), title)
     return dg.MaterializeResult(metadata=metadata, data_version=dg.DataVersion(key))
+
+
+def _state(path: Path) -> list[Any]:
+    """What tells a file from itself once it is changed."""
+    if not path.is_file():
+        raise DataError(f"{path}: there is no such file; see the run's configuration")
+    state = path.stat()
+    return [str(path), state.st_size, state.st_mtime_ns]
 
 
 def _model(context, crater: Crater,

@@ -23,6 +23,7 @@ from crater_model.mapping.journal import Journal
 from crater_model.mapping.maps import Map
 from crater_model.mapping.sweep import OVERLAP, Stream, batched, map_image
 from crater_model.mapping.write import SUFFIXES, write_maps
+from crater_model.records.manifest import file_entry
 
 _IN_KM = (".scc", ".diam")
 
@@ -164,11 +165,13 @@ def _model(server: str | None, version_label: str | None, model: str | Path | No
     from crater_model.detector.detector import Detector
 
     detector = Detector.load(model)
-    files = sorted(path for path in Path(model).rglob("*") if path.is_file())
+    # By content: a copy on another machine is the same model, and goes on.
+    files = {str(path.relative_to(model)): file_entry(path)["sha256"]
+             for path in sorted(Path(model).rglob("*")) if path.is_file()}
     yield batched(detector.detect), {
         "chip_size": detector.chip_size, "scales": detector.scales,
         "stretch_percentiles": detector.stretch_percentiles,
-        "files": [_file_state(path) for path in files]}
+        "files": files}
 
 
 def _file_state(path: str | Path) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import csv
 import os
+import shutil
 from contextlib import nullcontext
 
 import cv2
@@ -52,6 +53,27 @@ def test_an_image_that_has_changed_is_refused(blob_server, scene, tmp_path, monk
     changed = "a.csv.partial.*image .*'modified_ns': 1000000000.*delete"
     with pytest.raises(ConfigError, match=changed):
         detect.detect_files([scene], tmp_path / "a.csv", server=server)
+
+
+def test_a_copy_of_the_model_goes_on_and_another_model_is_refused(blob_model, scene, tmp_path,
+                                                                  monkeypatch):
+    """As on another machine, where a bucket's model was fetched anew."""
+    def full(*_, **__):
+        raise CraterError("the disk is full")
+
+    output, copy = tmp_path / "a.csv", tmp_path / "elsewhere" / "3"
+    with monkeypatch.context() as patch:
+        patch.setattr(detect, "write_maps", full)
+        with pytest.raises(CraterError, match="full"):
+            detect.detect_files([scene], output, model=blob_model / "3")
+    shutil.copytree(blob_model / "3", copy, copy_function=shutil.copyfile)  # with new times
+    card = next(copy.rglob("model_card.json"))
+    kept = card.read_text()
+    card.write_text(kept + " ")
+    with pytest.raises(ConfigError, match="a.csv.partial.*begun with model"):
+        detect.detect_files([scene], output, model=copy)
+    card.write_text(kept)
+    assert detect.detect_files([scene], output, model=copy)["detections"] == 3
 
 
 def test_nothing_is_left_where_nothing_was_found(scene, tmp_path, monkeypatch):
