@@ -95,9 +95,9 @@ def test_every_step_has_a_job_that_kubernetes_accepts(jobs):
                                           "fsGroup": 65532}
         env = {entry["name"]: entry.get("value") for entry in container(job)["env"]}
         assert env["CRATER_STORAGE"] == "gs://bucket/crater"
-        assert env["CRATER_CACHE"] == "/work/cache"
+        assert env["CRATER_CACHE"] == "/scratch/cache"
         mounts = {mount["name"]: mount["mountPath"] for mount in container(job)["volumeMounts"]}
-        assert mounts["work"] == "/work"
+        assert mounts["scratch"] == "/scratch"
         requested = container(job)["resources"]["requests"]
         assert {"cpu", "memory", "ephemeral-storage"} <= set(requested)
 
