@@ -34,7 +34,7 @@ PATCH = 2048  # side of the sparse image's filled pieces, px
 
 def moon_dataset(folder: Path, real: Path) -> None:
     """The real labels, with the GeoTIFF as their image."""
-    from crater_model.annotations.raster import read_header
+    from crater_model.imagery.raster import read_header
 
     source = real / "moon_geo"
     document = json.loads((source / "annotations.json").read_text())
@@ -76,7 +76,7 @@ def sparse_dataset(folder: Path, side: int) -> None:
 
 def cut(folder: Path) -> dict:
     """Cuts the data set and says how many chips that gave."""
-    from crater_model.annotations.chips import cut_chips
+    from crater_model.chips import cut_chips
 
     report = cut_chips(folder, folder.parent / "chips", SIZE, SCALES, OVERLAP)
     return {"chips": report.chips, "instances": report.instances, "lost": report.lost,
@@ -89,7 +89,7 @@ def cut_whole(folder: Path) -> dict:
     from PIL import Image
 
     from crater_model.annotations.dataset import load_dataset, save_dataset
-    from crater_model.annotations.chips.windows import Outlines, positions
+    from crater_model.chips.windows import Outlines, positions
 
     Image.MAX_IMAGE_PIXELS = None
     dataset = load_dataset(folder)
@@ -119,7 +119,8 @@ def write_labels(folder: Path) -> dict:
     """Outlines that exist only while they are written."""
     import numpy as np
 
-    from crater_model.annotations.dataset import Instance, Scene, save_dataset
+    from crater_model.annotations.dataset import save_dataset
+    from crater_model.annotations.scene import Instance, Scene
 
     turns = np.linspace(0, 2 * np.pi, 64, endpoint=False)
     ring = 128 + 60 * np.stack([np.cos(turns), np.sin(turns)], axis=1)
@@ -140,7 +141,7 @@ WORK = {"moon": cut, "whole_image": cut_whole, "sparse": cut, "labels": write_la
 
 
 def child(case: str, folder: Path) -> None:
-    import crater_model.annotations.chips
+    import crater_model.chips
     import crater_model.annotations.coco  # noqa: F401
 
     started = time.perf_counter()

@@ -182,7 +182,7 @@ def _scene(size: int, craters: int, number: int):
 
 
 def _repeated(made: list, size: int, images: int, split: str | None) -> Iterable:
-    from crater_model.annotations.dataset import Instance, Scene
+    from crater_model.annotations.scene import Instance, Scene
 
     for number in range(images):
         png, rims, _ = made[number % len(made)]

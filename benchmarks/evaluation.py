@@ -58,7 +58,7 @@ def rings(ellipses: np.ndarray) -> list[np.ndarray]:
 def typed(images: int, craters: int) -> list:
     """By image: name, `Detections` and `Truth`."""
     from crater_model.detections import Detections
-    from crater_model.evaluation.truth import Truth
+    from crater_model.detections.truth import Truth
 
     shape, drawn = np.round(mask() * 255).astype(np.uint8), found_ellipses(images, craters, SIDE)
     return [(str(number), Detections(
@@ -70,7 +70,7 @@ def typed(images: int, craters: int) -> list:
 
 
 def ours(images: int, craters: int) -> dict:
-    from crater_model.evaluation.evaluator import Evaluator
+    from crater_model.scores.evaluator import Evaluator
 
     made = typed(images, craters)
     before, started = peak_mb(), time.perf_counter()
@@ -159,8 +159,7 @@ def _annotations(made: list) -> tuple[list[dict], list[dict]]:
     """Labels and detections as COCO keeps them, with the run-length masks that ours scores."""
     from pycocotools import mask as rle
 
-    from crater_model.evaluation.evaluator import encode_rings
-    from crater_model.mapping.outlines import outlines
+    from crater_model.scores.evaluator import encode_rings
 
     truth, found = [], []
     for image, (_, detections, labels) in enumerate(made, start=1):
@@ -171,7 +170,7 @@ def _annotations(made: list) -> tuple[list[dict], list[dict]]:
                 "id": len(truth) + 1, "image_id": image, "category_id": 1, "iscrowd": 0,
                 "segmentation": mask, "area": float(rle.area(mask)),
                 "bbox": [left, top, right - left, bottom - top]})
-        for shape, box, score in zip(outlines(detections), detections.boxes, detections.scores):
+        for shape, box, score in zip(detections.polygons(), detections.boxes, detections.scores):
             ring = np.asarray(shape.exterior.coords)[:-1]
             ymin, xmin, ymax, xmax = (float(v) for v in box)
             found.append({

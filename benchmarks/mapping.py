@@ -77,7 +77,7 @@ class Timed:
 
 def scene(path: str, side: int, craters: int, folder: str) -> dict:
     """Maps a scene, and leaves its journal in the folder."""
-    from crater_model.annotations.raster import open_raster
+    from crater_model.imagery.raster import open_raster
     from crater_model.mapping.craters import Craters
     from crater_model.mapping.journal import Journal
     from crater_model.mapping.sweep import map_image
@@ -190,7 +190,7 @@ def _small(side: int, craters: int):
 
 
 def ours(path: str, side: int, craters: int) -> dict:
-    from crater_model.annotations.raster import open_raster
+    from crater_model.imagery.raster import open_raster
     from crater_model.mapping.craters import Craters
     from crater_model.mapping.sweep import map_image
     from oracle import SCALES, TILE, lost_and_doubled, truth
@@ -210,7 +210,7 @@ def ours(path: str, side: int, craters: int) -> dict:
 
 def old_way(path: str, side: int, craters: int) -> dict:
     """JSON masks, whole pixels, every pair with one that is kept; the image is read as ours is."""
-    from crater_model.annotations.raster import open_raster
+    from crater_model.imagery.raster import open_raster
     from oracle import lost_and_doubled, truth
 
     known, tiles, answers = _small(side, craters)

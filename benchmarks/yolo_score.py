@@ -48,7 +48,7 @@ def label_lines(scene) -> list[str]:
 
 def mask_outlines(masks: np.ndarray) -> list:
     """Outlines of binary masks [n, h, w] over a whole image, px."""
-    from crater_model.mapping.outlines import mask_outline
+    from crater_model.detections.contours import mask_outline
 
     height, width = masks.shape[1:]
     whole = np.array([0, 0, height, width])
@@ -135,6 +135,6 @@ def _precision(labels, results: list[dict], most: int) -> np.ndarray:
 
 
 def _entry(image: int, rings: Sequence, size: tuple[int, int]) -> dict:
-    from crater_model.evaluation.evaluator import encode_rings
+    from crater_model.scores.evaluator import encode_rings
 
     return {"image_id": image, "category_id": 1, "segmentation": encode_rings(rings, *size)}

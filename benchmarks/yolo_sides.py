@@ -57,7 +57,7 @@ def prepare_like(folder: str, scenes: int, count: int) -> dict:
 
 def cut(root: Path, scale: float):
     """The chips of `root`'s scenes, and records of them."""
-    from crater_model.annotations.chips import cut_chips
+    from crater_model.chips import cut_chips
     from crater_model.annotations.dataset import load_dataset
     from crater_model.records.write import write_records
 
@@ -158,14 +158,13 @@ def score(folder: str, side: str, found: str) -> dict:
 def our_outlines(chips, tiles: list, model: Path):
     """`Found` of each tile."""
     from crater_model.detector import Detector
-    from crater_model.mapping import outlines
     from yolo_score import Found
 
     detector = Detector.load(model)
     for start in range(0, len(tiles), BATCH):
         images = [chips.encoded_image(tile) for tile in tiles[start:start + BATCH]]
         for detections in detector.detect(images):
-            yield Found.of(outlines(detections), detections.scores)
+            yield Found.of(detections.polygons(), detections.scores)
 
 
 def yolo_outlines(chips, tiles: list, folder: Path):

@@ -14,7 +14,8 @@ from crater_assets.map_images import map_images
 from crater_assets.partitions import PRETRAINED, hyperparameter_sets, pretraining_is_wanted
 from crater_assets.promotion import SAVED_MODEL, promotion_problem, promotion_words
 from crater_assets.resources import Crater
-from crater_model.annotations.dataset import Dataset, load_dataset
+from crater_model.annotations.dataset import load_dataset
+from crater_model.annotations.scene import Dataset
 from crater_model.annotations.validate import check_dataset
 from crater_model.detections import Detections
 from crater_model.errors import CraterError, DataError

@@ -107,7 +107,7 @@ def unseen_scene(root: Path) -> tuple[str, bytes]:
     """
     crater = Crater.from_environment()
     if not crater.dataset:
-        from crater_model.annotations.pixels import encode_png
+        from crater_model.imagery.pixels import encode_png
         from crater_model.synthesis import render_scene
 
         rendered = render_scene(UNSEEN_SEED, *UNSEEN_SIZE)

@@ -73,7 +73,7 @@ def _listed(source: Path) -> list[Path]:
 
 def _images_in(folder: Path) -> list[Path]:
     """Its images; of a PDS label and its data the label, by which both are opened."""
-    from crater_model.annotations.raster import SUFFIXES
+    from crater_model.imagery.raster import SUFFIXES
 
     files = [path for path in sorted(folder.iterdir()) if path.is_file()]
     data = {path.stem for path in files if path.suffix.lower() == ".img"}

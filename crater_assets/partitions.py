@@ -26,8 +26,7 @@ import yaml
 from crater_assets.grids import GRID, expand
 from crater_assets.resources import Crater, hyperparameters_file
 from crater_model.errors import ConfigError
-from crater_model.settings import (check_settings, flatten, is_experiment_file,
-                                   read_experiment_file)
+from crater_model.settings import check_settings, flatten, is_experiment_file, read_experiment_file
 
 PRETRAINED = "pretrained"  # as the init_checkpoint: what the asset of this name has trained
 INIT_CHECKPOINT = "task.init_checkpoint"

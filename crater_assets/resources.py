@@ -14,7 +14,7 @@ from crater_assets.history import short_hash
 from crater_model.annotations.dataset import is_dataset
 from crater_model.errors import ConfigError, DataError
 from crater_model.files import write_json
-from crater_model.storage import Storage
+from crater_model.storage import Storage, open_storage
 
 EMBEDDED = "datasets/synthetic"  # the artifact that stands in where no data set is named
 _POINTER = "dataset.json"  # names the artifact that a source was last stored as
@@ -65,7 +65,7 @@ class Crater(dg.ConfigurableResource):
         )
 
     def open_storage(self) -> Storage:
-        return Storage.from_url(self.storage, client=_cloud_client,
+        return open_storage(self.storage, client=_cloud_client,
                                 stream=self.records == "direct")
 
     def dataset_folder(self) -> Path:
@@ -91,7 +91,7 @@ class Crater(dg.ConfigurableResource):
             return Path(self.dataset)
         if elsewhere and not Path(self.dataset).exists():
             return self._named()
-        from crater_model.annotations.importing import import_dataset, source_stamp
+        from crater_model.importing.dataset import import_dataset, source_stamp
 
         stamp = source_stamp(self.dataset, self.images or None)
         folder = self._stored(
@@ -125,7 +125,7 @@ class Crater(dg.ConfigurableResource):
         """
         if not self.dataset or "://" in self.dataset + self.images:
             return ""
-        from crater_model.annotations.importing import source_stamp
+        from crater_model.importing.dataset import source_stamp
 
         return source_stamp(self.dataset, self.images or None)
 

@@ -1,7 +1,7 @@
 """The settings of an experiment by dotted name: which there are, and which values they take.
 
 `settings.json` lists every setting with its type. It is made from Model Garden's and our own
-configuration classes (`python -m crater_model.detector.settings`, and a test compares them), so
+configuration classes (`python -m crater_model.detector.schema`, and a test compares them), so
 that hyperparameter sets can be checked in milliseconds, without TensorFlow.
 """
 

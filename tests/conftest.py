@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from crater_model.annotations.dataset import Instance, Scene, save_dataset
+from crater_model.annotations.dataset import save_dataset
+from crater_model.annotations.scene import Instance, Scene
 
 SIZE = (96, 64)  # width, height: never square, so that swapped axes show
 

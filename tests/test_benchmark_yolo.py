@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from shapely import Polygon, box
 
-from crater_model.annotations.dataset import Instance, Scene, load_dataset
+from crater_model.annotations.dataset import load_dataset
 from crater_model.annotations.outline import ellipse
+from crater_model.annotations.scene import Instance, Scene
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 

@@ -13,11 +13,11 @@ RATE = "trainer.optimizer_config.learning_rate.cosine.initial_learning_rate"
 
 def test_the_list_is_that_of_the_configuration_classes():
     from crater_model.detector.experiment import load_experiment
-    from crater_model.detector.settings import all_settings
+    from crater_model.detector.schema import all_settings
 
     for name in PRESETS:
         assert all_settings(load_experiment(name)) == schema(), (
-            "run python -m crater_model.detector.settings")
+            "run python -m crater_model.detector.schema")
 
 
 def test_checking_needs_no_tensorflow():

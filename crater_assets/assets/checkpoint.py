@@ -7,8 +7,14 @@ from pydantic import Field
 
 from crater_assets.faults import RETRY
 from crater_assets.history import plain_failures, short_hash, upstream
-from crater_assets.partitions import (INIT_CHECKPOINT, PRETRAINED, hyperparameter_sets,
-                                      hyperparameters, pretraining_is_wanted, wants_pretrained)
+from crater_assets.partitions import (
+    INIT_CHECKPOINT,
+    PRETRAINED,
+    hyperparameter_sets,
+    hyperparameters,
+    pretraining_is_wanted,
+    wants_pretrained,
+)
 from crater_assets.pool import POOL
 from crater_assets.resources import Crater
 from crater_assets.trainings import CODE_VERSION, train_artifact

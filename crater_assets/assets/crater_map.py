@@ -126,8 +126,8 @@ def _model(context, crater: Crater,
 def _write(image: Path, name: str, folder: Path, config: MapConfig,
            model: Mapping[str, Any]) -> None:
     """Fills the artifact's folder."""
-    from crater_model.annotations.formats import catalogue
     from crater_model.files import write_bytes, write_json
+    from crater_model.importing.formats import catalogue
     from crater_model.mapping.detect import searched
     from crater_model.mapping.write import write_maps
 
@@ -143,9 +143,9 @@ def _write(image: Path, name: str, folder: Path, config: MapConfig,
 
 def _pictures(maps: Sequence) -> list[tuple[str, bytes]]:
     """Small ones, for the asset's page."""
-    from crater_model.annotations.pictures import encode_picture
     from crater_model.mapping.formats import picture as overlay
     from crater_model.mapping.formats import plots, report
+    from crater_model.pictures.drawing import encode_picture
 
     pictures = [(_OVERLAY, encode_picture(overlay.whole(maps[0]), INLINE_BYTES))]
     sizes = report.sizes(maps)

@@ -10,7 +10,6 @@ from crater_assets.resources import Crater
 from crater_model.annotations.dataset import load_dataset
 from crater_model.annotations.validate import check_dataset
 
-
 _COUNTS = ("images", "scenes", "instances", "empty_images", "duplicates", "look_alikes",
            "overlapping")
 
@@ -52,7 +51,11 @@ def annotated_images(context: dg.AssetExecutionContext,
             metadata[name] = bullets(lines)
     if report.ok:
         from crater_model.annotations.pictures import (
-            INLINE_BYTES, contact_sheet, diameter_histogram, side_by_side)
+            contact_sheet,
+            diameter_histogram,
+            side_by_side,
+        )
+        from crater_model.pictures.drawing import INLINE_BYTES
 
         dataset = load_dataset(folder)
         metadata["source"] = dg.MetadataValue.json(dataset.info)

@@ -13,7 +13,8 @@ from crater_assets.faults import RETRY
 from crater_assets.history import plain_failures, short_fingerprint, short_hash, upstream
 from crater_assets.pool import POOL, make_pool_known
 from crater_assets.resources import Crater
-from crater_model.annotations.dataset import Dataset, load_dataset
+from crater_model.annotations.dataset import load_dataset
+from crater_model.annotations.scene import Dataset
 from crater_model.errors import DataError
 from crater_model.files import write_json
 from crater_model.storage import Storage
@@ -113,7 +114,7 @@ def _chips_key(version: str) -> str:
 
 def _write(storage: Storage, key: str, dataset: Dataset, size: int,
            config: RecordsConfig) -> None:
-    from crater_model.annotations.chips import choose_scale, cut_chips
+    from crater_model.chips import choose_scale, cut_chips
     from crater_model.records.write import write_records
 
     source = dataset.root

@@ -32,8 +32,12 @@ def serving_image(context: dg.AssetExecutionContext, crater: Crater,
     here or in the registry. After a push the metadata has the digest to deploy by.
     """
     with plain_failures():
-        from crater_model.serving.image import (BaseImageUnavailable, build_image, find_engine,
-                                                write_context)
+        from crater_model.serving.image import (
+            BaseImageUnavailable,
+            build_image,
+            find_engine,
+            write_context,
+        )
 
         model = upstream(context, "best_model")
         worse = promotion_problem(model.metadata)  # also where its check was left out

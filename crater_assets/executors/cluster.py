@@ -8,8 +8,12 @@ from typing import Any
 import dagster as dg
 from dagster._config import process_config
 from dagster_k8s import k8s_job_executor
-from dagster_k8s.job import (USER_DEFINED_K8S_JOB_CONFIG_SCHEMA, DagsterK8sJobConfig,
-                             UserDefinedDagsterK8sConfig, construct_dagster_k8s_job)
+from dagster_k8s.job import (
+    USER_DEFINED_K8S_JOB_CONFIG_SCHEMA,
+    DagsterK8sJobConfig,
+    UserDefinedDagsterK8sConfig,
+    construct_dagster_k8s_job,
+)
 
 from crater_model.errors import ConfigError
 

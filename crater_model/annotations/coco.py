@@ -11,13 +11,20 @@ from pathlib import Path, PurePosixPath
 from PIL import Image
 
 from crater_model.annotations import outline
-from crater_model.annotations.dataset import (
-    ANNOTATIONS, IMAGES, SPLITS, Dataset, Instance, Scene, size_problem)
-from crater_model.annotations.georeference import Georeference
-from crater_model.annotations.pixels import image_problem, unreadable
-from crater_model.annotations.raster import open_scene
-from crater_model.annotations.stretch import Stretch
+from crater_model.annotations.scene import (
+    ANNOTATIONS,
+    IMAGES,
+    SPLITS,
+    Dataset,
+    Instance,
+    Scene,
+    size_problem,
+)
 from crater_model.errors import DataError
+from crater_model.imagery.georeference import Georeference
+from crater_model.imagery.pixels import image_problem, unreadable
+from crater_model.imagery.raster import open_scene
+from crater_model.imagery.stretch import Stretch
 
 # An outline may leave its image by this much (rounding); it is then clipped.
 TOLERANCE_PX = 1.0

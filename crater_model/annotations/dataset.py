@@ -18,170 +18,23 @@ catalogue) and `diameter_km` (of the whole object on the ground).
 
 from __future__ import annotations
 
-import functools
-import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from crater_model.annotations.georeference import Georeference
-from crater_model.annotations.pixels import encode_png, file_digest, is_png_or_jpeg, read_file
-from crater_model.annotations.raster import Raster, open_scene, read_whole
-from crater_model.annotations.stretch import Stretch
+from crater_model.annotations.coco import parse
+from crater_model.annotations.scene import ANNOTATIONS, IMAGES, Dataset, Instance, Scene
 from crater_model.errors import CraterError, DataError
 from crater_model.files import make_folder, whole_folder
+from crater_model.imagery.pixels import encode_png
 
-ANNOTATIONS = "annotations.json"
-IMAGES = "images"
-SPLITS = ("train", "validation", "test")
 # Written coordinates keep a thousandth of a pixel.
 DECIMALS = 3
 # and a diameter a millimetre.
 DECIMALS_KM = 6
-
-
-@dataclass(frozen=True, eq=False)
-class Instance:
-    """One labelled object, usually a crater.
-
-    Attributes:
-      id: COCO annotation id.
-      class_id: id in the data set's label map, from 1.
-      rings: outlines, float64 [n, 2] each, x and y in px, not closed; the object is
-        their union (one ring, unless something covers its middle).
-      area: px^2 inside the outlines.
-      crowd: a group marked as one (COCO's `iscrowd`).
-      source: what was drawn: "outline", "mask", "ellipse", "circle", "box" or "catalogue";
-        of the last four the outline is an ellipse made here.
-      diameter_km: of the whole object on the ground, where it is known.
-    """
-
-    id: int
-    class_id: int
-    rings: tuple[np.ndarray, ...]
-    area: float
-    crowd: bool = False
-    source: str = "outline"
-    diameter_km: float | None = None
-
-    @functools.cached_property
-    def box(self) -> tuple[float, float, float, float]:
-        """ymin, xmin, ymax, xmax in px."""
-        points = self.rings[0] if len(self.rings) == 1 else np.concatenate(self.rings)
-        (xmin, ymin), (xmax, ymax) = points.min(axis=0), points.max(axis=0)
-        return float(ymin), float(xmin), float(ymax), float(xmax)
-
-    @property
-    def diameter(self) -> float:
-        """Diameter in px of the circle with the same area."""
-        return 2.0 * float(np.sqrt(self.area / np.pi))
-
-
-@dataclass(frozen=True, eq=False)
-class Scene:
-    """One image of the data set with its labels: a whole scene or a chip of one.
-
-    Attributes:
-      id: COCO image id, a whole number from 0.
-      file_name: path below `images/`.
-      width, height: px.
-      instances: its labels; any number, none included.
-      scene: name of the source scene; chips of one scene share it. Empty: file_name.
-      split: "train", "validation", "test", or None where nobody has decided.
-      offset: x, y of the image's corner in the source scene, in the scene's px.
-      scale: px of this image per px of the source scene.
-      ground: what it shows; images that share it never stand in two splits. Empty: scene.
-      georeference: its place on a body, or None.
-      stretch: how its 8 bits were made from more, or None.
-    """
-
-    id: int
-    file_name: str
-    width: int
-    height: int
-    instances: tuple[Instance, ...] = ()
-    scene: str = ""
-    split: str | None = None
-    offset: tuple[float, float] = (0.0, 0.0)
-    scale: float = 1.0
-    ground: str = ""
-    georeference: Georeference | None = None
-    stretch: Stretch | None = None
-
-    def __post_init__(self):
-        if not self.scene:
-            object.__setattr__(self, "scene", self.file_name)
-        if not self.ground:
-            object.__setattr__(self, "ground", self.scene)
-
-    def to_scene(self, points: np.ndarray) -> np.ndarray:
-        """Points [n, 2] (x, y) in this image's px, given in the source scene's px."""
-        return np.asarray(points, np.float64) / self.scale + np.asarray(self.offset)
-
-
-@dataclass(frozen=True, eq=False)
-class Dataset:
-    """A data set that has been read; the images stay on disk until asked for.
-
-    Attributes:
-      root: the folder.
-      label_map: class id (1..C) -> name.
-      scenes: every image, in the file's order.
-      info: COCO's `info`: JSON values that say where the data came from.
-    """
-
-    root: Path
-    label_map: dict[int, str]
-    scenes: tuple[Scene, ...]
-    info: dict = field(default_factory=dict)
-
-    def image_path(self, scene: Scene) -> Path:
-        return self.root / IMAGES / scene.file_name
-
-    def open_image(self, scene: Scene) -> Raster:
-        """The image, to be read in windows.
-
-        Raises:
-          DataError: the file is missing, broken, not 8-bit or of another size.
-        """
-        path = self.image_path(scene)
-        raster = open_scene(path)
-        if (raster.width, raster.height) != (scene.width, scene.height):
-            raster.close()
-            raise DataError(size_problem(path, scene, raster.width, raster.height))
-        return raster
-
-    def read_image(self, scene: Scene) -> np.ndarray:
-        """The whole image, uint8 [height, width] (grey) or [height, width, 3] (RGB).
-
-        Raises:
-          DataError: as `open_image`, or it is too large for that.
-        """
-        with self.open_image(scene) as raster:
-            return read_whole(raster)
-
-    def encoded_image(self, scene: Scene) -> bytes:
-        """The whole image as PNG or JPEG: the file's bytes, or a TIFF's pixels as PNG.
-
-        Raises:
-          DataError: as `read_image`.
-        """
-        path = self.image_path(scene)
-        pixels = self.read_image(scene)
-        return read_file(path) if is_png_or_jpeg(path) else encode_png(pixels)
-
-    @functools.cached_property
-    def fingerprint(self) -> str:
-        """"sha256:..." over annotations.json and every image's name and bytes."""
-        total = hashlib.sha256((self.root / ANNOTATIONS).read_bytes())
-        for scene in sorted(self.scenes, key=lambda s: s.file_name):
-            total.update(scene.file_name.encode() + b"\0")
-            total.update(file_digest(self.image_path(scene)))
-        return f"sha256:{total.hexdigest()}"
 
 
 def is_dataset(folder: str | Path) -> bool:
@@ -196,8 +49,6 @@ def load_dataset(folder: str | Path) -> Dataset:
       DataError: names the first problem and says how many more there are
         (`validate.check_dataset` lists them all).
     """
-    from crater_model.annotations.coco import parse
-
     parsed = parse(folder)
     if parsed.problems:
         more = len(parsed.problems) - 1
@@ -272,11 +123,6 @@ def refuse_other_folder(folder: Path, holds: str, what: str) -> None:
     if folder.is_dir() and any(folder.iterdir()) and not (folder / holds).exists():
         raise CraterError(f"{folder}: holds other files and no {holds}, so it is not {what} to "
                           "replace; name a new folder")
-
-
-def size_problem(path: str | Path, scene: Scene, width: int, height: int) -> str:
-    return (f"{path}: is {width}x{height} px, but {ANNOTATIONS} says {scene.width}x{scene.height} "
-            f"for image {scene.id}; correct its width and height")
 
 
 def _image_entry(scene: Scene) -> dict:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import shapely
 
-from crater_model.annotations.dataset import Instance, Scene
+from crater_model.annotations.scene import Instance, Scene
 
 # Outlines of two labels that share this much (intersection over union) are one crater.
 SAME_IOU = 0.7

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from crater_model.annotations import page
-from crater_model.annotations.dataset import Dataset, load_dataset
+from crater_model.annotations.dataset import load_dataset
 from crater_model.annotations.pictures import (
-    contact_sheet, count_histogram, diameter_histogram, km_histogram, side_by_side)
+    contact_sheet,
+    count_histogram,
+    diameter_histogram,
+    km_histogram,
+    side_by_side,
+)
+from crater_model.annotations.scene import Dataset
 from crater_model.annotations.validate import DatasetReport, diameters_km
 from crater_model.files import write_bytes
+from crater_model.pictures import page
 
 # Pairs of look-alikes that are shown.
 _MOST_PAIRS = 24

@@ -6,8 +6,8 @@ import hashlib
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
-from crater_model.annotations.dataset import SPLITS, Dataset
 from crater_model.annotations.ground import shared_ground
+from crater_model.annotations.scene import SPLITS, Dataset
 from crater_model.errors import ConfigError
 
 

@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 
 from crater_model.annotations.coco import parse
-from crater_model.annotations.dataset import IMAGES, Dataset, Instance, Scene
 from crater_model.annotations.duplicates import same_craters
 from crater_model.annotations.ground import SharedGround, find_shared_ground
 from crater_model.annotations.ground.likeness import MOST_WITH_PARTS, side_for
-from crater_model.annotations.ground.previews import Preview, for_each, preview
-from crater_model.annotations.pixels import file_digest
+from crater_model.annotations.scene import IMAGES, Dataset, Instance, Scene
 from crater_model.errors import DataError
+from crater_model.imagery.pixels import file_digest
+from crater_model.imagery.previews import Preview, for_each, preview
 
 # Pairs that a warning names.
 _NAMED = 3

@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 from crater_model.commands.options import (
-    Values, add_command, pair, plain, scales, shares, size, warn, whole)
+    Values,
+    add_command,
+    pair,
+    plain,
+    scales,
+    shares,
+    size,
+    warn,
+    whole,
+)
 
 
 def synthesize(commands) -> None:
@@ -40,7 +49,7 @@ def dataset(commands) -> None:
         return {**asdict(report), "_failed": not report.ok, "_text": text}
 
     def chips(options) -> Values:
-        from crater_model.annotations.chips import cut_chips
+        from crater_model.chips import cut_chips
 
         return cut_chips(options.directory, options.out, options.size, scales=options.scales,
                          overlap=options.overlap, min_visible=options.min_visible,
@@ -49,7 +58,7 @@ def dataset(commands) -> None:
                          seed=options.seed).to_dict()
 
     def import_(options) -> Values:
-        from crater_model.annotations.importing import import_dataset
+        from crater_model.importing.dataset import import_dataset
 
         report = import_dataset(
             options.source, options.directory, options.format, options.images, options.skip_bad,

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from crater_model.commands.options import (Values, add_command, height_width, scales, setting,
-                                           whole)
+from crater_model.commands.options import Values, add_command, height_width, scales, setting, whole
 from crater_model.settings import INPUT_TYPES
 
 

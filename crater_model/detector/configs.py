@@ -7,8 +7,8 @@ import dataclasses
 from official.core import config_definitions as cfg
 from official.vision.configs import maskrcnn
 
-from crater_model.annotations.stretch import PERCENTILES
 from crater_model.detector.backbones import BACKBONES
+from crater_model.imagery.stretch import PERCENTILES
 
 Experiment = cfg.ExperimentConfig
 

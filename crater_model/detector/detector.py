@@ -13,8 +13,6 @@ import tensorflow as tf
 import tf_keras
 import yaml
 
-from crater_model.annotations.pixels import encode_png
-from crater_model.annotations.stretch import PERCENTILES
 from crater_model.detections import Detections
 from crater_model.detector.experiment import Experiment, load_experiment
 from crater_model.detector.input_types import request_tensor
@@ -22,6 +20,8 @@ from crater_model.detector.model import build_model
 from crater_model.detector.serving_module import DetectionModule
 from crater_model.detector.task import detections_from_outputs
 from crater_model.errors import ConfigError, CraterError, DataError
+from crater_model.imagery.pixels import encode_png
+from crater_model.imagery.stretch import PERCENTILES
 
 MODEL_CARD = "assets.extra/model_card.json"
 PARAMS = "params.yaml"

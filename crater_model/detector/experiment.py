@@ -28,8 +28,13 @@ from crater_model.detector.configs import Experiment
 from crater_model.detector.presets import BUILDERS
 from crater_model.detector.settings import override
 from crater_model.errors import ConfigError
-from crater_model.settings import (PRESETS, check_experiment, is_experiment_file,
-                                   is_registered_name, read_experiment_file)
+from crater_model.settings import (
+    PRESETS,
+    check_experiment,
+    is_experiment_file,
+    is_registered_name,
+    read_experiment_file,
+)
 
 _BACKBONE = "task.backbone"
 

@@ -15,8 +15,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import tensorflow as tf
-from official.vision.ops import anchor
-from official.vision.ops import box_ops
+from official.vision.ops import anchor, box_ops
 
 
 def anchors_of(model_config, image_size: tuple[int, int]) -> Mapping[str, tf.Tensor]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import tensorflow as tf
@@ -11,14 +11,26 @@ from official.core import task_factory
 from official.vision.tasks import maskrcnn
 
 from crater_model.detections import Detections
+from crater_model.detections.truth import Truth, truth_from_grids
 from crater_model.detector import initial, inputs, targets
 from crater_model.detector.configs import CraterTask, DataConfig
 from crater_model.detector.model import CraterMaskRCNN, as_written, build_model
-from crater_model.evaluation.evaluator import Evaluator
-from crater_model.evaluation.truth import Truth, truth_from_grids
 
 # Images that are kept to be looked at.
 _SHOWN = 4
+
+
+class Scorer(Protocol):
+    """What validation needs of an evaluator (`scores.Evaluator`)."""
+
+    def reset(self) -> None:
+        """Forgets every image."""
+
+    def add(self, name: str, detections: Detections, truth: Truth) -> None:
+        """Takes one image, all in px of the network's input."""
+
+    def result(self) -> dict[str, float | None]:
+        """The scores by name; None where there is none."""
 
 
 @task_factory.register_task_cls(CraterTask)
@@ -30,10 +42,12 @@ class CraterMaskRCNNTask(maskrcnn.MaskRCNNTask):
 
     Attributes:
       start_step: the step from which training data are wanted; set it before a resumed run.
+      evaluator: what validation scores with; set it before validating.
       shown: (source id, detections, truth) of the last validation's fullest images.
     """
 
     start_step: int = 0
+    evaluator: Scorer
     shown: list[tuple[int, Detections, Truth]] = []
 
     def build_model(self) -> CraterMaskRCNN:
@@ -68,11 +82,8 @@ class CraterMaskRCNNTask(maskrcnn.MaskRCNNTask):
         return super().train_step((images, labels), model, optimizer, metrics)
 
     def build_metrics(self, training: bool = True) -> list[Any]:
-        """Mean losses in training; the evaluator in validation."""
-        if training:
-            return super().build_metrics(training=True)
-        self.evaluator = Evaluator(self.label_map)
-        return []
+        """Mean losses in training; in validation the evaluator has all."""
+        return super().build_metrics(training=True) if training else []
 
     @property
     def label_map(self) -> dict[int, str]:

@@ -1,7 +1,7 @@
-"""Scores: COCO's average precision and the crater measures, on chips and whole scenes."""
+"""Scoring a detector on whole scenes, with tables and plots."""
 
-from crater_model.evaluation.evaluator import Evaluator
+from crater_model.detections import Truth
 from crater_model.evaluation.scenes import evaluate
-from crater_model.evaluation.truth import Truth
+from crater_model.scores import Evaluator
 
 __all__ = ["Evaluator", "Truth", "evaluate"]

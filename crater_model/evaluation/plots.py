@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 
-from crater_model.evaluation.evaluator import Evaluator
+from crater_model.scores.evaluator import Evaluator
 
 
 def precision_recall(evaluator: Evaluator) -> bytes:

@@ -6,19 +6,16 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from crater_model.annotations.dataset import Dataset, load_dataset
-from crater_model.annotations.pictures import overlay
-from crater_model.annotations.pixels import encode_png
-from crater_model.detections import Detections
+from crater_model.annotations.dataset import load_dataset
+from crater_model.annotations.scene import Dataset
+from crater_model.detections.truth import truth_from_scene
 from crater_model.errors import DataError
-from crater_model.evaluation.evaluator import Evaluator
-from crater_model.evaluation.truth import Truth, truth_from_scene
 from crater_model.files import make_folder, write_bytes, write_json
-from crater_model.mapping.outlines import outlines
+from crater_model.imagery.pixels import encode_png
 from crater_model.mapping.sweep import batched, detect_image
+from crater_model.pictures.comparison import comparison
 from crater_model.progress import track
+from crater_model.scores.evaluator import Evaluator
 
 if TYPE_CHECKING:
     from crater_model.detector.detector import Detector
@@ -74,16 +71,6 @@ def evaluate(model: str | Path | Detector, dataset_dir: str | Path, *,
     return scores
 
 
-def comparison(image: np.ndarray, detections: Detections, truth: Truth,
-               threshold: float | None, zoom: float = 2.0) -> np.ndarray:
-    """Labels (blue) and detections from `threshold` on (orange) over an image: uint8 RGB."""
-    picture = overlay(image, [r for rings in truth.rings for r in rings],
-                      color=(86, 180, 233), zoom=zoom)
-    kept = detections.select(detections.scores >= (threshold or 0.5))
-    rings = [np.asarray(shape.exterior.coords) * zoom for shape in outlines(kept)]
-    return overlay(picture, rings)
-
-
 def _write_output(folder: Path, scores: dict, evaluator: Evaluator, dataset: Dataset,
                   chosen: list, found: list) -> None:
     from crater_model.evaluation.plots import completeness, precision_recall
@@ -97,5 +84,3 @@ def _write_output(folder: Path, scores: dict, evaluator: Evaluator, dataset: Dat
     for scene, (detections, truth) in shown:
         picture = comparison(dataset.read_image(scene), detections, truth, scores["threshold"])
         write_bytes(folder / f"{Path(scene.file_name).stem}.png", encode_png(picture))
-
-

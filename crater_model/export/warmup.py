@@ -13,10 +13,10 @@ import tensorflow as tf
 from tensorflow.core.framework import tensor_pb2
 from tensorflow_serving.apis import model_pb2, predict_pb2, prediction_log_pb2
 
-from crater_model.annotations.pixels import encode_png
 from crater_model.detector.input_types import request_tensor
 from crater_model.errors import CraterError
 from crater_model.files import make_folder
+from crater_model.imagery.pixels import encode_png
 
 SIGNATURE = "serving_default"
 MODEL_NAME = "crater"

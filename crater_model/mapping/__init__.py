@@ -1,6 +1,5 @@
 """From tiles and detections to craters in the whole image, and to files."""
 
-from crater_model.mapping.outlines import outlines
 from crater_model.mapping.sweep import batched, detect_image, map_image
 
-__all__ = ["batched", "detect_image", "map_image", "outlines"]
+__all__ = ["batched", "detect_image", "map_image"]

@@ -12,7 +12,6 @@ import shapely
 from crater_model.detections import Detections
 from crater_model.mapping.craters import Craters
 from crater_model.mapping.merge import settle
-from crater_model.mapping.outlines import outlines
 from crater_model.mapping.tiles import Tile, touches_inner_edge
 
 # An outline this close to where the image ends is cut there: px of the image or of the
@@ -73,7 +72,7 @@ def candidates(detections: Detections, tile: Tile, size: tuple[int, int],
       with_masks: whether boxes and masks are kept.
     """
     shapes = np.empty(len(detections), object)
-    shapes[:] = outlines(detections)
+    shapes[:] = detections.polygons()
     if valid is not None and not valid.all():
         there = _has_data(shapes, valid)
         detections, shapes = detections.select(there), shapes[there]

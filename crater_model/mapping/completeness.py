@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import shapely
 
-from crater_model.annotations.formats.placing import Craters as CataloguedCraters
-from crater_model.evaluation.matching import RULES, Shapes, match
+from crater_model.detections.matching import RULES, Shapes, match
+from crater_model.importing.formats.placing import Craters as CataloguedCraters
 from crater_model.mapping.maps import Map
 from crater_model.mapping.sizes import bin_edges
 

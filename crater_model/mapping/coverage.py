@@ -7,7 +7,7 @@ import shapely
 from affine import Affine
 from rasterio import features
 
-from crater_model.annotations.raster import Raster
+from crater_model.imagery.raster import Raster
 
 # Cells along the longer side that the area is made of; its edge is known to a cell.
 _CELLS = 2048

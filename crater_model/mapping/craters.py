@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import shapely
+from shapely import Polygon
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,10 @@ class Craters:
     def boxes(self) -> np.ndarray:
         """The outlines' bounds, float32 [n, 4]: ymin, xmin, ymax, xmax in px."""
         return shapely.bounds(self.outlines)[:, [1, 0, 3, 2]].astype(np.float32)
+
+    def polygons(self) -> list[Polygon]:
+        """The outlines, as `Detections.polygons` gives them."""
+        return list(self.outlines)
 
     def select(self, keep: np.ndarray) -> Craters:
         """The craters at these indices, or where this mask is true."""

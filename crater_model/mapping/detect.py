@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from crater_model.annotations.formats import catalogue as catalogues
-from crater_model.annotations.raster import Raster, open_raster, read_header
-from crater_model.annotations.stretch import PERCENTILES
 from crater_model.errors import ConfigError
+from crater_model.imagery.raster import Raster, open_raster, read_header
+from crater_model.imagery.stretch import PERCENTILES
+from crater_model.importing.formats import catalogue as catalogues
 from crater_model.mapping.coverage import valid_area
 from crater_model.mapping.craters import Craters
 from crater_model.mapping.journal import Journal
@@ -39,7 +39,7 @@ def detect_files(images: Sequence[str | Path], output: str | Path | Sequence[str
     after a run that did not end, it goes on from there. It is gone when the output is there.
 
     Args:
-      images: image files of any kind and size (see `annotations.raster`), read in windows;
+      images: image files of any kind and size (see `imagery.raster`), read in windows;
         more than 8 bits are stretched as the model's training images were.
       output: a file, or several; the suffix decides the form (see
         `write.write_maps`). A picture takes exactly one image, `.scc` and `.diam` georeferences.
@@ -49,7 +49,7 @@ def detect_files(images: Sequence[str | Path], output: str | Path | Sequence[str
       tile: side in px of the network's input; scales: network px per image px. What the
         model says of itself, if None.
       threshold: the lowest score that is kept, 0..1.
-      catalogue: known craters of the same ground (see `annotations.formats.catalogue`), which a
+      catalogue: known craters of the same ground (see `importing.formats.catalogue`), which a
         report compares with.
 
     Returns:

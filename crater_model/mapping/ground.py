@@ -9,9 +9,9 @@ import numpy as np
 import pyproj
 import shapely
 
-from crater_model.annotations.georeference import Georeference
-from crater_model.annotations.projection import unwrap, unwrap_ring
-from crater_model.mapping.body import Body, body_of
+from crater_model.imagery.body import Body, body_of
+from crater_model.imagery.georeference import Georeference
+from crater_model.imagery.projection import unwrap, unwrap_ring
 
 # Straight edges in px are bent on the body: a crater's outline is divided into at least so
 # many pieces, an image's border into so many.

@@ -11,10 +11,10 @@ import numpy as np
 import pandas as pd
 import shapely
 
-from crater_model.annotations.georeference import Georeference
-from crater_model.annotations.raster import Raster
 from crater_model.errors import ConfigError
-from crater_model.mapping.body import Body
+from crater_model.imagery.body import Body
+from crater_model.imagery.georeference import Georeference
+from crater_model.imagery.raster import Raster
 from crater_model.mapping.craters import Craters
 from crater_model.mapping.ground import MappedArea, mapped_area, on_body
 from crater_model.mapping.measure import measure

@@ -13,8 +13,8 @@ import math
 import numpy as np
 import pandas as pd
 
-from crater_model.annotations.georeference import Georeference
-from crater_model.mapping.body import body_of
+from crater_model.imagery.body import body_of
+from crater_model.imagery.georeference import Georeference
 from crater_model.mapping.craters import Craters
 from crater_model.mapping.ground import segmented, wrapped
 from crater_model.mapping.moments import Moments, moments

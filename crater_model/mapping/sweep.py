@@ -14,9 +14,9 @@ from itertools import islice
 
 import numpy as np
 
-from crater_model.annotations.raster import ArrayRaster, Raster, filled
 from crater_model.detections import Detections
 from crater_model.errors import ServingError
+from crater_model.imagery.raster import ArrayRaster, Raster, filled
 from crater_model.mapping.candidates import Candidates, candidates
 from crater_model.mapping.craters import Craters
 from crater_model.mapping.journal import Journal

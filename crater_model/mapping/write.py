@@ -6,10 +6,17 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from crater_model.annotations.formats.placing import Craters as CataloguedCraters
 from crater_model.errors import ConfigError
+from crater_model.importing.formats.placing import Craters as CataloguedCraters
 from crater_model.mapping.formats import (
-    coco, craterstats, geojson, geopackage, picture, report, robbins)
+    coco,
+    craterstats,
+    geojson,
+    geopackage,
+    picture,
+    report,
+    robbins,
+)
 from crater_model.mapping.maps import Map
 
 _WRITERS: dict[str, Callable[..., Path]] = {
@@ -29,7 +36,7 @@ def write_maps(path: str | Path, maps: Sequence[Map], *,
         `.json` (COCO results), `.png` (overlay of one image) or `.html` (report). The modules
         of `mapping.formats` say what is in each.
       maps: one or more images and their craters, measured once however many files are written.
-      catalogue: known craters (`annotations.formats.catalogue.load`) that a report compares
+      catalogue: known craters (`importing.formats.catalogue.load`) that a report compares
         with.
       parameters: of the search, for a report.
 

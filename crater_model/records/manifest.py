@@ -10,10 +10,10 @@ from pathlib import Path
 
 from etils import epath
 
-from crater_model.annotations.dataset import SPLITS
-from crater_model.annotations.stretch import PERCENTILES
+from crater_model.annotations.scene import SPLITS
 from crater_model.errors import DataError
 from crater_model.files import write_json
+from crater_model.imagery.stretch import PERCENTILES
 
 MANIFEST = "manifest.json"
 FORMAT_VERSION = 1

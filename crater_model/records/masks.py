@@ -16,7 +16,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from crater_model.annotations.dataset import Instance
+from crater_model.annotations.scene import Instance
 
 GRID = 32
 GRID_BYTES = GRID * GRID // 8

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from crater_model.annotations.outline import from_mask
-from crater_model.annotations.pictures import INLINE_BYTES, class_color, fit_png, overlay, sheet
+from crater_model.pictures.drawing import INLINE_BYTES, class_color, fit_png, overlay, sheet
 from crater_model.records.manifest import read_manifest
 
 

@@ -10,12 +10,12 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import crater_model
-from crater_model.annotations.dataset import (
-    SPLITS, Dataset, Scene, load_dataset, refuse_other_folder)
+from crater_model.annotations.dataset import load_dataset, refuse_other_folder
+from crater_model.annotations.scene import SPLITS, Dataset, Scene
 from crater_model.annotations.splits import dataset_splits
-from crater_model.annotations.stretch import PERCENTILES
 from crater_model.errors import ConfigError
 from crater_model.files import whole_folder
+from crater_model.imagery.stretch import PERCENTILES
 from crater_model.progress import Progress
 from crater_model.records import schema
 from crater_model.records.manifest import MANIFEST, Manifest, file_entry

@@ -1,20 +1,13 @@
-"""Image engines: Docker by way of its SDK, buildah by way of its command line.
-
-DOCKER_HOST, Docker's contexts and stored logins, STORAGE_DRIVER and BUILDAH_ISOLATION mean
-what they always do.
-"""
+"""What an image engine does, and how it fails."""
 
 from __future__ import annotations
 
 import re
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from crater_model.errors import ConfigError, CraterError
-
-ENGINES = ("docker", "buildah")
+from crater_model.errors import CraterError
 
 
 class EngineUnavailable(CraterError):
@@ -57,38 +50,6 @@ class Engine(Protocol):
 
     def push(self, image: str) -> str:
         """Pushes it to its registry and gives its digest there, "sha256:..."."""
-
-
-def find_engine() -> str | None:
-    """Gives "docker" when its daemon answers, else "buildah" when it is installed, else None."""
-    from crater_model.serving.docker_engine import answers
-
-    if answers():
-        return "docker"
-    return "buildah" if shutil.which("buildah") else None
-
-
-def open_engine(name: str = "auto") -> Engine:
-    """The engine "docker", "buildah" or, for "auto", the one that `find_engine` gives.
-
-    Raises:
-      ConfigError: another name.
-      EngineUnavailable: it is not here, or its daemon does not answer.
-    """
-    from crater_model.serving.buildah_engine import BuildahEngine
-    from crater_model.serving.docker_engine import DockerEngine
-
-    if name not in (*ENGINES, "auto"):
-        raise ConfigError(f"engine {name!r} is unknown; expected docker, buildah or auto")
-    if name == "buildah":
-        found = "buildah" if shutil.which("buildah") else None
-    else:
-        found = find_engine()
-    if found is None or name not in ("auto", found):
-        raise EngineUnavailable(
-            f"{'no image engine is' if name == 'auto' else f'{name} is not'} available; start "
-            "a Docker daemon (DOCKER_HOST names another one) or install buildah")
-    return DockerEngine() if found == "docker" else BuildahEngine()
 
 
 def pull_base(engine: Engine, base: str) -> str:

@@ -9,21 +9,15 @@ from pathlib import Path
 
 from crater_model.errors import CraterError
 from crater_model.serving.container import run_image  # noqa: F401 (part of this interface)
-from crater_model.serving.context import (
-    checked,
-    chosen_models,
-    default_base,
-    write_context,
-)
+from crater_model.serving.context import checked, chosen_models, default_base, write_context
 from crater_model.serving.engine import (  # noqa: F401
     BaseImageUnavailable,
     Engine,
     EngineUnavailable,
     ImageAbsent,
-    find_engine,
-    open_engine,
     pull_base,
 )
+from crater_model.serving.engines import find_engine, open_engine  # noqa: F401
 from crater_model.serving.labels import labels_of, named, same_model, same_version
 
 

@@ -10,5 +10,6 @@ time, and in a bucket a copy of the unfinished work, to go on from on another ma
 
 from crater_model.storage.base import Storage, Work
 from crater_model.storage.manifest import MANIFEST, describe_folder, differences
+from crater_model.storage.opening import open_storage
 
-__all__ = ["MANIFEST", "Storage", "Work", "describe_folder", "differences"]
+__all__ = ["MANIFEST", "Storage", "Work", "describe_folder", "differences", "open_storage"]

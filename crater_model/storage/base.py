@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from crater_model.errors import ConfigError
-
-if TYPE_CHECKING:
-    from google.cloud.storage import Client
 
 _KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.=+-]*(/[A-Za-z0-9_][A-Za-z0-9_.=+-]*)*")
 
@@ -30,37 +25,7 @@ class Work:
 
 
 class Storage(ABC):
-    """A place for artifacts; make one with `Storage.from_url`."""
-
-    @staticmethod
-    def from_url(url: str | os.PathLike, cache: str | os.PathLike | None = None,
-                 client: Callable[[], Client] | None = None, stream: bool = False) -> Storage:
-        """The storage at a folder or at gs://BUCKET[/PREFIX].
-
-        Args:
-          url: a folder (made when first needed) or a gs:// address.
-          cache: for gs://, the local folder that working copies go to; default
-            $CRATER_CACHE or ~/.cache/crater.
-          client: for gs://, makes the google.cloud.storage.Client; default as the environment
-            says.
-          stream: for gs://, `source` gives addresses in the bucket and no local copies.
-
-        Raises:
-          ConfigError: the address has another scheme or no bucket.
-        """
-        from crater_model.storage.bucket import BucketStorage
-        from crater_model.storage.folder import FolderStorage
-
-        text = os.fspath(url)
-        if "://" not in text:
-            return FolderStorage(text)
-        scheme, _, rest = text.partition("://")
-        bucket, _, prefix = rest.rstrip("/").partition("/")
-        if scheme != "gs" or not bucket:
-            raise ConfigError(
-                f"storage {text}: expected a folder or gs://BUCKET/PREFIX; set CRATER_STORAGE")
-        cache = cache or os.environ.get("CRATER_CACHE") or Path.home() / ".cache" / "crater"
-        return BucketStorage(bucket, prefix, Path(cache) / bucket / prefix, client, stream)
+    """A place for artifacts; `open_storage` opens one."""
 
     @abstractmethod
     def path(self, key: str) -> Path:

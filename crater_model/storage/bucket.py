@@ -35,7 +35,7 @@ _TRIES = 3  # an artifact may be replaced while it is fetched
 
 
 class BucketStorage(Storage):
-    """Artifacts under gs://BUCKET/PREFIX; see `Storage.from_url`.
+    """Artifacts under gs://BUCKET/PREFIX; see `open_storage`.
 
     Attributes:
       objects: the bucket's objects.

@@ -11,7 +11,8 @@ import cv2
 import numpy as np
 from shapely import Polygon
 
-from crater_model.annotations.dataset import Instance, Scene, save_dataset
+from crater_model.annotations.dataset import save_dataset
+from crater_model.annotations.scene import Instance, Scene
 from crater_model.errors import ConfigError
 from crater_model.progress import track
 from crater_model.synthesis.scene import check_size, render_scene

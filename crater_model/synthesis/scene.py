@@ -12,7 +12,13 @@ from crater_model.errors import ConfigError
 from crater_model.synthesis.craters import Crater, draw_craters
 from crater_model.synthesis.light import brightness, photograph, sunlit
 from crater_model.synthesis.relief import (
-    Ground, cut_crater, fractal, small_pits, smooth_fractal, surviving)
+    Ground,
+    cut_crater,
+    fractal,
+    small_pits,
+    smooth_fractal,
+    surviving,
+)
 
 MARGIN = 24  # px of ground around the scene, for relief and shadows that reach into it
 MIN_SIZE, MAX_SIZE = 16, 8192  # px a side; a larger ground would not fit in memory

@@ -8,10 +8,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from crater_model.annotations.pictures import INLINE_BYTES, fit_png, sheet
 from crater_model.detections import Detections
-from crater_model.evaluation.scenes import comparison
-from crater_model.evaluation.truth import Truth
+from crater_model.detections.truth import Truth
+from crater_model.pictures.comparison import comparison
+from crater_model.pictures.drawing import INLINE_BYTES, fit_png, sheet
 from crater_model.records.read import read_split
 
 Shown = tuple[int, Detections, Truth]

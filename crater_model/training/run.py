@@ -20,6 +20,7 @@ from crater_model.detector.configs import Experiment
 from crater_model.detector.detector import BEST, PARAMS, best_checkpoint
 from crater_model.files import make_folder, write_bytes
 from crater_model.progress import Progress
+from crater_model.scores import Evaluator
 from crater_model.training import devices
 from crater_model.training.failures import TrainingError, all_finite
 from crater_model.training.history import METRICS, RESULT, Row, read_history
@@ -85,6 +86,7 @@ class Run:
         with self.strategy.scope():
             task = task_factory.get_task(config.task, logging_dir=str(self.dir))
             task.start_step = self.step
+            task.evaluator = Evaluator(task.label_map)
             model = task.build_model()
             optimizer = task.create_optimizer(config.trainer.optimizer_config, config.runtime)
             trainer = base_trainer.Trainer(config, task, model=model, optimizer=optimizer)

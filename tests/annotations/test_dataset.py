@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from crater_model.annotations.dataset import Instance, Scene, load_dataset, save_dataset
-from crater_model.annotations.pixels import decode_image, encode_png
+from crater_model.annotations.dataset import load_dataset, save_dataset
+from crater_model.annotations.scene import Instance, Scene
 from crater_model.errors import CraterError, DataError
+from crater_model.imagery.pixels import decode_image, encode_png
 
 RING = np.array([[10.0, 20.0], [30.5, 20.0], [30.5, 26.25], [10.0, 26.25]])
 SCENE = Scene(7, "a/b.png", 60, 40, (Instance(1, 2, (RING,), 128.125),), "mosaic", "test",
@@ -126,7 +127,7 @@ def test_images_of_many_kinds(tmp_path):
 
 
 def test_importing_needs_no_tensorflow():
-    code = ("import sys, crater_model.annotations.validate, crater_model.annotations.chips, "
+    code = ("import sys, crater_model.annotations.validate, crater_model.chips, "
             "crater_model.annotations.pictures, crater_model.records.manifest; "
             "sys.exit('tensorflow' in sys.modules)")
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

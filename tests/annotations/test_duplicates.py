@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from crater_model.annotations.dataset import Instance, Scene
 from crater_model.annotations.duplicates import same_craters
 from crater_model.annotations.outline import ellipse
+from crater_model.annotations.scene import Instance, Scene
 
 
 def labelled(number, ring, class_id=1, crowd=False):

@@ -6,10 +6,22 @@ import numpy as np
 import rasterio
 from PIL import Image
 
-from crater_model.annotations.dataset import Instance, Scene, load_dataset, save_dataset
+from crater_model.annotations.dataset import load_dataset, save_dataset
 from crater_model.annotations.pictures import (
-    INLINE_BYTES, class_color, contact_sheet, count_histogram, diameter_histogram, encode_picture,
-    fit_png, km_histogram, overlay, side_by_side)
+    contact_sheet,
+    count_histogram,
+    diameter_histogram,
+    km_histogram,
+    side_by_side,
+)
+from crater_model.annotations.scene import Instance, Scene
+from crater_model.pictures.drawing import (
+    INLINE_BYTES,
+    class_color,
+    encode_picture,
+    fit_png,
+    overlay,
+)
 
 SQUARE = np.array([[10.5, 5.5], [40.5, 5.5], [40.5, 20.5], [10.5, 20.5]])
 

@@ -6,7 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from crater_model.annotations.dataset import Dataset, Scene, load_dataset, save_dataset
+from crater_model.annotations.dataset import load_dataset, save_dataset
+from crater_model.annotations.scene import Dataset, Scene
 from crater_model.annotations.splits import assign_splits, dataset_splits
 from crater_model.errors import ConfigError, DataError
 

@@ -7,7 +7,8 @@ import pytest
 import rasterio
 from PIL import Image
 
-from crater_model.annotations.dataset import Scene, load_dataset, save_dataset
+from crater_model.annotations.dataset import load_dataset, save_dataset
+from crater_model.annotations.scene import Scene
 from crater_model.annotations.validate import check_dataset
 from crater_model.errors import DataError
 

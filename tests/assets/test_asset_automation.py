@@ -7,8 +7,14 @@ import dagster as dg
 import pytest
 
 from crater_assets.assets import ASSETS
-from crater_assets.automation import (LEVELS, STAMP, automatic_assets, automation_level,
-                                      automation_sensors, new_data)
+from crater_assets.automation import (
+    LEVELS,
+    STAMP,
+    automatic_assets,
+    automation_level,
+    automation_sensors,
+    new_data,
+)
 from crater_assets.checks import CHECKS
 from crater_assets.history import BLOCKING_CHECKS
 from crater_assets.partitions import hyperparameter_sets

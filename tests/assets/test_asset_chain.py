@@ -12,7 +12,7 @@ from crater_assets.partitions import hyperparameters
 from crater_assets.promotion import SUMMARY, in_service
 from crater_assets.resources import Crater
 from crater_model.annotations.dataset import load_dataset
-from crater_model.storage import Storage
+from crater_model.storage import open_storage
 from tests.serving import container_engine
 from tests.serving.conftest import docker_base  # noqa: F401 (a fixture)
 
@@ -48,7 +48,7 @@ def chain(tmp_path_factory, make_dataset, run_assets):
 
 def test_each_partition_was_trained_and_checked(chain):
     instance, crater = chain
-    storage = Storage.from_url(crater.storage)
+    storage = open_storage(crater.storage)
     for name in PARTITIONS:
         made = last_materialization(instance, "checkpoint", name)
         assert made.check_passed is True
@@ -89,7 +89,7 @@ def test_best_model_is_exported_and_scored_on_unseen_scenes(chain):
     assert [entry["partition"] for entry in made.metadata["ranking"]][0] == best
     assert made.metadata["leaderboard"].splitlines()[2].startswith(f"| 1 | {best} | ")
     records = last_materialization(instance, "tfrecords")
-    manifest = json.loads((Storage.from_url(crater.storage).fetch(records.artifact)
+    manifest = json.loads((open_storage(crater.storage).fetch(records.artifact)
                            / "manifest.json").read_text())
     tested = set(manifest["splits"]["test"]["scenes"])
     assert made.metadata["test_scenes"] == len(tested) == 1
@@ -188,7 +188,7 @@ def test_nothing_to_choose_from_is_one_line(instance, crater, run_assets):
 
 def test_a_model_worse_than_the_one_in_service_is_refused(chain, run_assets, no_engine):
     instance, crater = chain
-    storage, name = Storage.from_url(crater.storage), BLOCKING_CHECKS["best_model"]
+    storage, name = open_storage(crater.storage), BLOCKING_CHECKS["best_model"]
     assert run_assets(instance, crater, "best_model", "serving_image").success
     served = last_materialization(instance, "best_model")
     assert served.metadata["in_service"] in ("none", served.artifact) and served.check_passed
@@ -232,7 +232,7 @@ def test_a_model_worse_than_the_one_in_service_is_refused(chain, run_assets, no_
 def test_a_training_that_breaks_says_why_in_one_line(instance, crater, run_assets, monkeypatch):
     assert run_assets(instance, crater, "annotated_images", "tfrecords").success
     records = last_materialization(instance, "tfrecords").artifact
-    for file in Storage.from_url(crater.storage).path(records).glob("train-*"):
+    for file in open_storage(crater.storage).path(records).glob("train-*"):
         file.write_bytes(file.read_bytes()[:-5])
     result = run_assets(instance, crater, "checkpoint", partition="baseline", checkpoint=TINY)
     assert re.fullmatch(r"\S+/train-\S+: has \d+ bytes, expected \d+; write the records again",

@@ -15,7 +15,7 @@ import yaml
 from crater_assets.checks import STORAGE_CHECK
 from crater_assets.history import last_materialization
 from crater_assets.resources import Crater
-from crater_model.storage import Storage
+from crater_model.storage import open_storage
 from tests.cloud import Gateway, gcs_server
 from tests.tiny import TINY
 
@@ -67,7 +67,7 @@ def check_storage(instance, crater, asset):
 def test_files_are_listed_and_a_missing_one_is_named(home):
     _, instance, crater = home
     made = last_materialization(instance, "tfrecords")
-    storage = Storage.from_url(crater.storage)
+    storage = open_storage(crater.storage)
     manifest = storage.manifest(made.artifact)
     table = made.metadata["artifact_files"]
     assert [dict(record.data) for record in table.records] == manifest["files"]
@@ -104,7 +104,7 @@ def test_the_data_set_is_found_on_another_machine(home, monkeypatch, tmp_path):
 def test_a_killed_training_goes_on_on_another_machine_and_the_chain_ends(
         home, cloud, run_assets, monkeypatch, tmp_path):
     folder, instance, crater = home
-    storage = Storage.from_url(crater.storage)
+    storage = open_storage(crater.storage)
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.assets.train_partition", str(folder),
          crater.model_dump_json(), SET, str(STEPS)],
@@ -134,7 +134,7 @@ def test_a_killed_training_goes_on_on_another_machine_and_the_chain_ends(
     assert evaluation.passed, evaluation.description
     made = last_materialization(instance, "checkpoint", SET)
     history = [json.loads(line) for line in (
-        Storage.from_url(crater.storage).fetch(made.artifact) / "metrics.jsonl").read_text().splitlines()]
+        open_storage(crater.storage).fetch(made.artifact) / "metrics.jsonl").read_text().splitlines()]
     assert reached == 2 and rows and history[:len(rows)] == rows
     for kind in ("train", "validation"):  # nothing is lost, nothing is done twice
         assert [row["step"] for row in history if row["kind"] == kind] == [

@@ -11,7 +11,7 @@ from crater_assets.history import last_materialization, upstream
 from crater_assets.resources import Crater
 from crater_model.annotations.dataset import load_dataset
 from crater_model.errors import DataError
-from crater_model.storage import Storage
+from crater_model.storage import open_storage
 from tests.storage.conftest import cloud, server  # noqa: F401 (fixtures)
 
 DATA = ("annotated_images", "tfrecords")
@@ -47,7 +47,7 @@ def test_records_from_chips(instance, crater, run_assets):
     assert all(e.passed for e in evaluations(result).values())
     made = last_materialization(instance, "tfrecords")
     assert made.check_passed is True
-    storage = Storage.from_url(crater.storage)
+    storage = open_storage(crater.storage)
     assert storage.exists(made.artifact)
     # Craters of 12 px are scaled up to about 20, so chips were cut.
     chips = load_dataset(storage.fetch(made.metadata["chips"]))
@@ -68,7 +68,7 @@ def test_records_from_whole_scenes_and_reuse(instance, crater, run_assets):
     # Another setting is another artifact, and the first one stays.
     assert run_assets(instance, crater, *DATA, tfrecords={"scales": [1.0], "seed": 1}).success
     assert last_materialization(instance, "tfrecords").artifact != first.artifact
-    assert Storage.from_url(crater.storage).exists(first.artifact)
+    assert open_storage(crater.storage).exists(first.artifact)
 
 
 def test_records_in_a_bucket(instance, crater, run_assets, cloud, tmp_path,  # noqa: F811
@@ -81,7 +81,7 @@ def test_records_in_a_bucket(instance, crater, run_assets, cloud, tmp_path,  # n
     assert made["url"] == f"gs://craters/assets/{made['artifact']}"
     # Another machine, with nothing of its own, takes them from the bucket.
     monkeypatch.setenv("CRATER_CACHE", str(tmp_path / "two"))
-    folder = Storage.from_url(crater.storage).fetch(made["artifact"])
+    folder = open_storage(crater.storage).fetch(made["artifact"])
     assert folder.is_relative_to(tmp_path / "two") and list(folder.glob("train-*.tfrecord"))
 
 
@@ -161,7 +161,7 @@ def test_records_check_finds_damage_and_change(instance, crater, tiny_dataset, r
     assert run_assets(instance, crater, *DATA, tfrecords={"scales": [1.0]}).success
     name = "records_agree_with_the_data_set"
     assert run_check(instance, crater, name).passed
-    records = Storage.from_url(crater.storage).path(
+    records = open_storage(crater.storage).path(
         last_materialization(instance, "tfrecords").artifact)
     file = next(records.glob("train-*.tfrecord"))
     whole = file.read_bytes()

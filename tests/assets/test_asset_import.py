@@ -10,7 +10,6 @@ from crater_assets.history import last_materialization
 from crater_assets.resources import Crater
 from crater_model.annotations.dataset import load_dataset
 
-
 HILLSHADE = "moon_gld100_hillshade_eqc.tif"
 
 

@@ -17,7 +17,6 @@ from crater_model import synthesis
 from crater_model.detector.experiment import load_experiment
 from crater_model.errors import ConfigError
 
-
 ROOT = Path(__file__).resolve().parents[2]
 RATE = "trainer.optimizer_config.learning_rate.cosine.initial_learning_rate"
 GRID = f"""plain: {{}}

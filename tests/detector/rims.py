@@ -4,7 +4,7 @@ import numpy as np
 import shapely
 import tensorflow as tf
 
-from crater_model.annotations.dataset import Instance
+from crater_model.annotations.scene import Instance
 from crater_model.records.masks import GRID, full_mask, instance_grid
 
 HEIGHT, WIDTH = 90, 130

@@ -10,7 +10,6 @@ from crater_model.detector import augment
 from crater_model.detector.configs import Parser
 from tests.detector.rims import HEIGHT, RIMS, WIDTH, assert_labels, image, sample
 
-
 # By name: the image and the rims (x, y) moved with NumPy alone. The turns are to the left.
 WAYS = {
     "as it is": (lambda i: i, lambda r: r),

@@ -13,9 +13,9 @@ import cv2
 import numpy as np
 import pytest
 
-from crater_model.annotations.pixels import encode_png
 from crater_model.detections import Detections
 from crater_model.detector import Detector
+from crater_model.imagery.pixels import encode_png
 from crater_model.serving.client import Client
 from crater_model.serving.server import Server
 from tests.conftest import crater_scene

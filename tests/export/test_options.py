@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from crater_model.annotations.pixels import encode_png
 from crater_model.cli import main
 from crater_model.detector import Detector
 from crater_model.detector.input_types import input_spec, request_tensor
 from crater_model.errors import ConfigError, DataError
 from crater_model.export import WARMUP_BATCHES, export_saved_model
+from crater_model.imagery.pixels import encode_png
 from crater_model.serving.models import ModelVersion, RequestError
 
 pytestmark = pytest.mark.slow

@@ -15,13 +15,13 @@ import tf_keras
 from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow_serving.apis import prediction_log_pb2
 
-from crater_model.annotations.pixels import encode_png
 from crater_model.detector import Detector
 from crater_model.detector.detector import load_trained
 from crater_model.detector.serving_module import DetectionModule
 from crater_model.errors import CraterError
 from crater_model.export import WARMUP, WARMUP_BATCHES, export_saved_model
 from crater_model.export.operations import check_operations
+from crater_model.imagery.pixels import encode_png
 from crater_model.serving.client import AsyncClient, Client
 from crater_model.serving.server import Server
 

@@ -8,7 +8,7 @@ import numpy as np
 import pyproj
 import shapely
 
-from crater_model.annotations.georeference import Georeference
+from crater_model.imagery.georeference import Georeference
 from crater_model.mapping.craters import Craters
 from crater_model.mapping.maps import Map
 

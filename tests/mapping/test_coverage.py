@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from crater_model.annotations.raster import ArrayRaster, Window
+from crater_model.imagery.raster import ArrayRaster, Window
 from crater_model.mapping import coverage
 from crater_model.mapping.coverage import valid_area
 

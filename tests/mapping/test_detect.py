@@ -10,11 +10,10 @@ from pycocotools import mask as rle
 
 from crater_model.detections import Detections
 from crater_model.errors import ConfigError, DataError, ServingError
-from crater_model.mapping.detect import detect_files
-from crater_model.annotations.raster import ArrayRaster
+from crater_model.imagery.raster import ArrayRaster
 from crater_model.mapping.craters import Craters
+from crater_model.mapping.detect import detect_files
 from crater_model.mapping.maps import Map
-from crater_model.mapping.outlines import outlines
 from crater_model.mapping.write import write_maps
 from tests.serving.blobs import blob_image
 
@@ -31,7 +30,7 @@ def found():
 
 
 def write(found, path):
-    shapes = np.array([*outlines(found), None], dtype=object)[:-1]
+    shapes = np.array([*found.polygons(), None], dtype=object)[:-1]
     craters = Craters(shapes, found.scores, found.classes, np.ones(2, np.float32),
                       np.zeros(2, bool), found.size, found.label_map)
     image = np.zeros((HEIGHT, WIDTH), np.uint8)

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import shapely
 
-from crater_model.annotations.georeference import Georeference
+from crater_model.imagery.body import body_of
+from crater_model.imagery.georeference import Georeference
 from crater_model.mapping import ground
-from crater_model.mapping.body import body_of
 from crater_model.mapping.ground import mapped_area, on_body
 from tests.mapping.grounds import DEGREE, MOON, PLACES, circle, image
 

@@ -10,14 +10,22 @@ import pytest
 import rasterio
 import shapely
 
-from crater_model.annotations.georeference import Georeference
 from crater_model.annotations.outline import ellipse
-from crater_model.mapping.body import body_of
+from crater_model.imagery.body import body_of
+from crater_model.imagery.georeference import Georeference
 from crater_model.mapping.craters import Craters
 from crater_model.mapping.measure import measure
 from crater_model.mapping.moments import moments
 from tests.mapping.grounds import (
-    DEGREE, MOON, PLACES, cap_diameter, circle, craters, distance_km, image)
+    DEGREE,
+    MOON,
+    PLACES,
+    cap_diameter,
+    circle,
+    craters,
+    distance_km,
+    image,
+)
 
 
 def test_an_ellipse_in_px_by_hand():

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from crater_model.annotations.formats import catalogue
-from crater_model.annotations.raster import ArrayRaster
 from crater_model.errors import DataError, DataProblems
+from crater_model.imagery.raster import ArrayRaster
+from crater_model.importing.formats import catalogue
 from crater_model.mapping.completeness import completeness
 from crater_model.mapping.craters import Craters
 from crater_model.mapping.maps import Map

@@ -13,10 +13,19 @@ import rasterio
 import shapely
 
 from benchmarks.oracle import (
-    SCALES, TILE, Oracle, Places, field, lost_and_doubled, nested, places, truth)
-from crater_model.annotations.raster import ArrayRaster, Window, open_raster
+    SCALES,
+    TILE,
+    Oracle,
+    Places,
+    field,
+    lost_and_doubled,
+    nested,
+    places,
+    truth,
+)
 from crater_model.detections import Detections
 from crater_model.errors import ConfigError, CraterError, ServingError
+from crater_model.imagery.raster import ArrayRaster, Window, open_raster
 from crater_model.mapping.candidates import Candidates, candidates
 from crater_model.mapping.craters import Craters
 from crater_model.mapping.journal import Journal

@@ -18,16 +18,17 @@ import scipy.integrate
 import shapely
 from pycocotools.coco import COCO
 
-from crater_model.annotations.formats import catalogue
-from crater_model.annotations.georeference import Georeference
-from crater_model.annotations.raster import ArrayRaster, open_raster
 from crater_model.errors import ConfigError
+from crater_model.imagery.georeference import Georeference
+from crater_model.imagery.raster import ArrayRaster, open_raster
+from crater_model.importing.formats import catalogue
 from crater_model.mapping.craters import Craters
 from crater_model.mapping.formats.geojson import bbox
 from crater_model.mapping.maps import Map
 from crater_model.mapping.sizes import size_frequencies
 from crater_model.mapping.write import SUFFIXES, write_maps
 from tests.mapping.grounds import MOON, RADII, SIZE, crater_map, craters, image, px_map
+
 
 @pytest.fixture
 def craterstats(monkeypatch):

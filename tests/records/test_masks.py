@@ -7,9 +7,17 @@ import pytest
 import shapely
 from PIL import Image
 
-from crater_model.annotations.dataset import Instance
+from crater_model.annotations.scene import Instance
 from crater_model.records.masks import (
-    GRID, GRID_BYTES, decode_grids, encode_grids, encode_mask, full_mask, instance_grid, rasterize)
+    GRID,
+    GRID_BYTES,
+    decode_grids,
+    encode_grids,
+    encode_mask,
+    full_mask,
+    instance_grid,
+    rasterize,
+)
 
 
 def instance(*rings):

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from crater_model.annotations.dataset import Instance, Scene, load_dataset, save_dataset
-from crater_model.annotations.pixels import encode_png
+from crater_model.annotations.dataset import load_dataset, save_dataset
+from crater_model.annotations.scene import Instance, Scene
 from crater_model.errors import ConfigError, CraterError, DataError
+from crater_model.imagery.pixels import encode_png
 from crater_model.records.manifest import read_manifest, verify_manifest
 from crater_model.records.masks import full_mask, instance_grid
 from crater_model.records.read import read_split, unpack_grids

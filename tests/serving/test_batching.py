@@ -5,12 +5,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from tests.serving.blobs import blob_image
-from tests.serving.raw_client import RawClient, png
 
 from crater_model.serving.batching import split
 from crater_model.serving.server import Server
 from crater_model.serving.settings import Batching
+from tests.serving.blobs import blob_image
+from tests.serving.raw_client import RawClient, png
 
 ONE_THREAD = Batching(max_batch_size=5, batch_timeout_ms=20, num_batch_threads=1, max_queued=3)
 

@@ -5,13 +5,13 @@ import shutil
 import threading
 
 import pytest
-from tests.serving.blobs import blob_image
-from tests.serving.raw_client import RawClient, png
 
 from crater_model.errors import ServingError
 from crater_model.serving.models import NEWEST, Model, State
 from crater_model.serving.server import Server
 from crater_model.serving.versions import Policy
+from tests.serving.blobs import blob_image
+from tests.serving.raw_client import RawClient, png
 
 IMAGE = png(blob_image(20, 30, [(2, 3, 8, 9), (4, 12, 6, 20)]))
 BOXES = [[[2, 3, 8, 9], [4, 12, 6, 20]]]

@@ -7,12 +7,7 @@ import subprocess
 
 import pytest
 
-from crater_model.serving.image import (
-    BaseImageUnavailable,
-    TagTaken,
-    build_image,
-    find_engine,
-)
+from crater_model.serving.image import BaseImageUnavailable, TagTaken, build_image, find_engine
 from tests.serving.container_engine import registry
 
 

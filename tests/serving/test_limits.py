@@ -5,11 +5,11 @@ import zlib
 
 import numpy as np
 import pytest
-from tests.serving.blobs import blob_image
-from tests.serving.raw_client import RawClient, png
 
 from crater_model.serving.server import Server
 from crater_model.serving.settings import Limits
+from tests.serving.blobs import blob_image
+from tests.serving.raw_client import RawClient, png
 
 GOOD = png(blob_image(20, 30, [(2, 3, 8, 9)]))
 LIMITS = Limits(max_request_mb=1, max_images=6, max_megapixels=10, max_connections=3)

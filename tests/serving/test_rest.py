@@ -8,6 +8,7 @@ import urllib.request
 import cv2
 import numpy as np
 import pytest
+
 from tests.serving.blobs import blob_image
 
 

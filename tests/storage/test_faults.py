@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from crater_model.errors import CraterError
-from crater_model.storage import Storage
+from crater_model.storage import open_storage
 from crater_model.storage.objects import Conflict, Document, Objects
 from tests.cloud import Gateway
 
@@ -31,8 +31,8 @@ def test_artifacts_are_whole_whatever_the_network_loses(gateway, tmp_path, fill)
     # The large file goes in several requests.
     files = {f"data/{i:03d}.bin": bytes([i]) * (1000 + i) for i in range(60)}
     files |= {"empty": b"", "large.bin": bytes(range(256)) * 40_000}
-    writer = Storage.from_url("gs://craters/faults", cache=tmp_path / "one")
-    reader = Storage.from_url("gs://craters/faults", cache=tmp_path / "two")
+    writer = open_storage("gs://craters/faults", cache=tmp_path / "one")
+    reader = open_storage("gs://craters/faults", cache=tmp_path / "two")
     fill(writer, "m", {"old": b"old"})
     writer.publish("m")
     (writer.path("m") / "old").unlink()
@@ -66,7 +66,7 @@ def test_a_lost_answer_is_no_conflict(gateway, monkeypatch):
 
 
 def test_of_two_writers_one_wins(cloud, tmp_path, fill):
-    writers = [Storage.from_url("gs://craters/race", cache=tmp_path / name) for name in "ab"]
+    writers = [open_storage("gs://craters/race", cache=tmp_path / name) for name in "ab"]
     for name, writer in zip("ab", writers):
         assert not writer.exists("m")
         fill(writer, "m", {f"{i}.bin": name.encode() * 1000 for i in range(20)})
@@ -86,14 +86,14 @@ def test_of_two_writers_one_wins(cloud, tmp_path, fill):
     loser, = [number for number in (0, 1) if said[number]]
     assert said[loser].startswith("gs://craters/race/m: another process has published this "
                                   "artifact while this one was being made")
-    reader = Storage.from_url("gs://craters/race", cache=tmp_path / "c")
+    reader = open_storage("gs://craters/race", cache=tmp_path / "c")
     folder = reader.fetch("m")
     assert {path.read_bytes() for path in folder.glob("*.bin")} == {b"ba"[loser:loser + 1] * 1000}
     assert len(reader.objects.list("race/m/")) == 21  # nothing of the other is left
 
 
 def test_who_began_before_another_published_does_not_replace_it(cloud, tmp_path, fill):
-    first, second = (Storage.from_url("gs://craters/late", cache=tmp_path / name)
+    first, second = (open_storage("gs://craters/late", cache=tmp_path / name)
                      for name in "ab")
     assert not first.exists("m") and not second.exists("m")
     fill(first, "m", {"x": b"first"})
@@ -105,7 +105,7 @@ def test_who_began_before_another_published_does_not_replace_it(cloud, tmp_path,
     fill(second, "m", {"x": b"again"})  # having seen it, it may
     second.publish("m")
     # Two that make the same are no conflict.
-    third = Storage.from_url("gs://craters/late", cache=tmp_path / "c")
+    third = open_storage("gs://craters/late", cache=tmp_path / "c")
     assert not third.exists("n") and not second.exists("n")
     for one in (second, third):
         fill(one, "n", {"x": b"same"})
@@ -113,7 +113,7 @@ def test_who_began_before_another_published_does_not_replace_it(cloud, tmp_path,
 
 
 def test_readers_see_one_artifact_or_the_other(cloud, tmp_path, fill):
-    writer = Storage.from_url("gs://craters/swap", cache=tmp_path / "w")
+    writer = open_storage("gs://craters/swap", cache=tmp_path / "w")
     done = threading.Event()
 
     def publish():
@@ -127,7 +127,7 @@ def test_readers_see_one_artifact_or_the_other(cloud, tmp_path, fill):
     thread, seen = threading.Thread(target=publish), set()
     thread.start()
     while not done.is_set():
-        reader = Storage.from_url("gs://craters/swap", cache=tmp_path / "r")
+        reader = open_storage("gs://craters/swap", cache=tmp_path / "r")
         found = {path.read_bytes() for path in reader.fetch("m").glob("*.bin")}
         assert len(found) == 1
         seen |= found

@@ -6,11 +6,11 @@ import json
 import pytest
 
 from crater_model.errors import ConfigError, CraterError, DataError
-from crater_model.storage import MANIFEST, Storage, differences
+from crater_model.storage import MANIFEST, differences, open_storage
 
 
 def test_folder_artifact_is_there_once_published(tmp_path, fill):
-    storage = Storage.from_url(tmp_path / "s")
+    storage = open_storage(tmp_path / "s")
     fill(storage, "tfrecords/a-1", {"x.bin": b"12345", "sub/y.txt": b"", ".half": b"no"})
     assert not storage.exists("tfrecords/a-1")
     manifest = storage.publish("tfrecords/a-1")
@@ -23,7 +23,7 @@ def test_folder_artifact_is_there_once_published(tmp_path, fill):
 
 
 def test_differences_name_each_file(tmp_path, fill):
-    storage = Storage.from_url(tmp_path)
+    storage = open_storage(tmp_path)
     fill(storage, "k", {"a": b"1", "b": b"22", "c": b"333"})
     manifest = storage.publish("k")
     assert differences(storage.path("k"), manifest) == []
@@ -37,17 +37,17 @@ def test_differences_name_each_file(tmp_path, fill):
 @pytest.mark.parametrize("url", ["s3://bucket/x", "gs://", "gs:///x"])
 def test_wrong_address(url):
     with pytest.raises(ConfigError, match="expected a folder or gs://BUCKET/PREFIX"):
-        Storage.from_url(url)
+        open_storage(url)
 
 
 @pytest.mark.parametrize("key", ["", "../x", "/x", "a//b", "a/.b", "a b"])
 def test_wrong_key(tmp_path, key):
     with pytest.raises(ConfigError, match="artifact key"):
-        Storage.from_url(tmp_path).path(key)
+        open_storage(tmp_path).path(key)
 
 
 def test_nothing_there(tmp_path):
-    storage = Storage.from_url(tmp_path)
+    storage = open_storage(tmp_path)
     with pytest.raises(DataError, match="no such artifact"):
         storage.fetch("k")
     with pytest.raises(DataError, match="no files to publish"):
@@ -55,8 +55,8 @@ def test_nothing_there(tmp_path):
 
 
 def test_bucket_round_trip(cloud, tmp_path, fill):
-    writer = Storage.from_url("gs://craters/runs/1", cache=tmp_path / "one")
-    reader = Storage.from_url("gs://craters/runs/1", cache=tmp_path / "two")
+    writer = open_storage("gs://craters/runs/1", cache=tmp_path / "one")
+    reader = open_storage("gs://craters/runs/1", cache=tmp_path / "two")
     files = {f"data/{i:03d}.bin": bytes([i]) * (1000 + i) for i in range(30)}
     fill(writer, "tfrecords/v1", files)
     assert writer.url("tfrecords/v1") == "gs://craters/runs/1/tfrecords/v1"
@@ -75,13 +75,13 @@ def test_bucket_round_trip(cloud, tmp_path, fill):
     assert blob.crc32c == manifest["files"][7]["crc32c"]
     assert reader.verify("tfrecords/v1") == []
     assert reader.source("tfrecords/v1") == str(folder)
-    streaming = Storage.from_url("gs://craters/runs/1", cache=tmp_path / "two", stream=True)
+    streaming = open_storage("gs://craters/runs/1", cache=tmp_path / "two", stream=True)
     assert streaming.source("tfrecords/v1") == f"gs://craters/runs/1/tfrecords/v1/{place}"
 
 
 def test_bucket_replaces_an_artifact_whole(cloud, tmp_path, fill):
-    writer = Storage.from_url("gs://craters", cache=tmp_path / "one")
-    reader = Storage.from_url("gs://craters", cache=tmp_path / "two")
+    writer = open_storage("gs://craters", cache=tmp_path / "one")
+    reader = open_storage("gs://craters", cache=tmp_path / "two")
     fill(writer, "m", {"a": b"old", "gone": b"old"})
     writer.publish("m")
     before = (reader.fetch("m") / "a").stat().st_mtime_ns
@@ -99,7 +99,7 @@ def test_bucket_replaces_an_artifact_whole(cloud, tmp_path, fill):
 
 
 def test_bucket_damage_is_found(cloud, tmp_path, fill):
-    writer = Storage.from_url("gs://craters/d", cache=tmp_path / "one")
+    writer = open_storage("gs://craters/d", cache=tmp_path / "one")
     fill(writer, "m", {"a": b"good", "b": b"12", "c": b""})
     writer.publish("m")
     place = f"d/m/{writer.manifest('m')['folder']}"
@@ -109,7 +109,7 @@ def test_bucket_damage_is_found(cloud, tmp_path, fill):
     assert writer.verify("m") == [
         "a has another checksum than artifact.json says", "b has 1 bytes, expected 2",
         "d is not in artifact.json"]
-    reader = Storage.from_url("gs://craters/d", cache=tmp_path / "two")
+    reader = open_storage("gs://craters/d", cache=tmp_path / "two")
     with pytest.raises(DataError, match="gs://craters/d/m: a has another checksum"):
         reader.fetch("m")
     assert not reader.path("m").exists()
@@ -122,7 +122,7 @@ def test_bucket_damage_is_found(cloud, tmp_path, fill):
 
 
 def test_no_such_bucket(cloud, tmp_path, fill):
-    storage = Storage.from_url("gs://nobody/here", cache=tmp_path)
+    storage = open_storage("gs://nobody/here", cache=tmp_path)
     fill(storage, "m", {"a": b"1"})
     with pytest.raises(CraterError, match="gs://nobody/here/m: publish failed"):
         storage.publish("m")

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from crater_model.errors import CraterError
-from crater_model.storage import Storage, unfinished
+from crater_model.storage import open_storage, unfinished
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -38,13 +38,13 @@ def copied(storage, key):
 
 
 def open_at(tmp_path, name):
-    return Storage.from_url("gs://craters/w", cache=tmp_path / name)
+    return open_storage("gs://craters/w", cache=tmp_path / name)
 
 
 def test_a_folder_is_worked_on_by_one_process(tmp_path):
-    storage = Storage.from_url(tmp_path)
-    code = ("import sys, time; from crater_model.storage import Storage\n"
-            "with Storage.from_url(sys.argv[1]).working('a/b', 'run 1'):\n"
+    storage = open_storage(tmp_path)
+    code = ("import sys, time; from crater_model.storage import open_storage\n"
+            "with open_storage(sys.argv[1]).working('a/b', 'run 1'):\n"
             "    print('working', flush=True); time.sleep(60)")
     process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], cwd=ROOT,
                                env={**os.environ, "PYTHONPATH": str(ROOT)},

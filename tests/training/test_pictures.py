@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 from crater_model.detections import Detections
-from crater_model.evaluation.truth import Truth
+from crater_model.detections.truth import Truth
 from crater_model.records.read import read_split
 from crater_model.records.write import write_records
 from crater_model.training.pictures import rims_picture

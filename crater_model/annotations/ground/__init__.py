@@ -6,11 +6,11 @@ from collections import defaultdict
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from crater_model.annotations.dataset import Dataset, Scene
 from crater_model.annotations.ground.footprints import Footprint, footprint, overlapping_pairs
 from crater_model.annotations.ground.likeness import look_alikes, side_for
-from crater_model.annotations.ground.previews import Preview, for_each, preview
+from crater_model.annotations.scene import Dataset, Scene
 from crater_model.errors import DataError
+from crater_model.imagery.previews import Preview, for_each, preview
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from crater_model.annotations.georeference import Georeference
+from crater_model.imagery.georeference import Georeference
 
 # Points along each side of the grid that stands for an image.
 _GRID = 65

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from crater_model.annotations.ground.previews import THREADS, Preview
+from crater_model.imagery.previews import THREADS, Preview
 from crater_model.progress import track
 
 # Px of the longer side of the pictures that are compared, with up to this many images and

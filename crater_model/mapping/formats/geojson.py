@@ -11,7 +11,7 @@ import numpy as np
 import shapely
 
 from crater_model.files import write_bytes
-from crater_model.mapping.body import Body
+from crater_model.imagery.body import Body
 from crater_model.mapping.maps import Map, all_rows, one_body
 
 # Decimals: a hundred-millionth of a degree is a third of a millimetre on the Moon.

@@ -13,7 +13,7 @@ import pyogrio
 import shapely
 
 from crater_model.files import make_folder
-from crater_model.mapping.body import Body
+from crater_model.imagery.body import Body
 from crater_model.mapping.maps import Map, all_rows, one_body
 
 # For images without a place: columns and rows of the image, the latter downwards.

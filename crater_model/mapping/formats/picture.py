@@ -7,14 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
-from crater_model.annotations.ground.previews import preview
-from crater_model.annotations.pictures import class_color, overlay
-from crater_model.annotations.pixels import encode_png
-from crater_model.annotations.raster import read_whole
 from crater_model.errors import ConfigError
 from crater_model.files import write_bytes
+from crater_model.imagery.pixels import encode_png
+from crater_model.imagery.previews import preview
+from crater_model.imagery.raster import read_whole
 from crater_model.mapping.craters import Craters
 from crater_model.mapping.maps import Map
+from crater_model.pictures.drawing import class_color, overlay
 
 # Of an image with a longer side (px) the picture is a reduced one, in grey.
 LONGEST_SIDE = 4096

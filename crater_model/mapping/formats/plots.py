@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from crater_model.annotations.pictures import figure
+from crater_model.pictures.drawing import figure
 
 
 def cumulative(table: pd.DataFrame) -> bytes:

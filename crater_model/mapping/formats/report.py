@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from crater_model.annotations import page
-from crater_model.annotations.formats.placing import Craters as CataloguedCraters
-from crater_model.evaluation.matching import CATALOGUE_DISTANCE, CATALOGUE_RADIUS, OUTLINE_IOU
+from crater_model.detections.matching import CATALOGUE_DISTANCE, CATALOGUE_RADIUS, OUTLINE_IOU
 from crater_model.files import write_bytes
+from crater_model.importing.formats.placing import Craters as CataloguedCraters
 from crater_model.mapping.completeness import completeness
 from crater_model.mapping.formats import plots
 from crater_model.mapping.formats.samples import samples
 from crater_model.mapping.maps import Map, all_rows, one_body
 from crater_model.mapping.sizes import size_frequencies
+from crater_model.pictures import page
 
 _SIZES = ("Bins of sqrt(2) from 1 km times powers of sqrt(2); densities per km² of the searched "
           "ground; errors of the square root of the count. Craters with their centre in the "

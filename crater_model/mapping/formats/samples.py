@@ -7,11 +7,11 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import shapely
 
-from crater_model.annotations.pictures import class_color, encode_picture, overlay, sheet
-from crater_model.annotations.raster import Raster
+from crater_model.imagery.raster import Raster
 from crater_model.mapping.craters import Craters
 from crater_model.mapping.formats.picture import drawn
 from crater_model.mapping.maps import Map
+from crater_model.pictures.drawing import class_color, encode_picture, overlay, sheet
 
 # Craters of each kind, and the side of each one's picture, px.
 _EACH, _CELL = 4, 220

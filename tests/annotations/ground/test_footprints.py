@@ -5,8 +5,8 @@ import time
 import numpy as np
 import pytest
 
-from crater_model.annotations.georeference import Georeference
 from crater_model.annotations.ground.footprints import footprint, overlap, overlapping_pairs
+from crater_model.imagery.georeference import Georeference
 
 LONLAT = "+proj=longlat +R=1737400"
 POLAR = "+proj=stere +lat_0=90 +lon_0=0 +k=1 +R=1737400 +units=m"

@@ -6,10 +6,11 @@ import cv2
 import numpy as np
 import pytest
 
-from crater_model.annotations.dataset import Dataset, Scene, load_dataset, save_dataset
-from crater_model.annotations.georeference import Georeference
+from crater_model.annotations.dataset import load_dataset, save_dataset
 from crater_model.annotations.ground import find_shared_ground, load_previews, shared_ground
+from crater_model.annotations.scene import Dataset, Scene
 from crater_model.errors import DataError
+from crater_model.imagery.georeference import Georeference
 
 SIZE = (120, 90)  # width, height
 

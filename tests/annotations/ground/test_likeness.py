@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from crater_model.annotations.dataset import load_dataset
-from crater_model.annotations.ground import likeness as module
 from crater_model.annotations.ground import find_shared_ground, load_previews
+from crater_model.annotations.ground import likeness as module
 from crater_model.annotations.ground.likeness import look_alikes, side_for
-from crater_model.annotations.ground.previews import preview
-from crater_model.annotations.raster import ArrayRaster
+from crater_model.imagery.previews import preview
+from crater_model.imagery.raster import ArrayRaster
 from crater_model.synthesis.dataset import synthesize
 
 

@@ -6,11 +6,11 @@ import time
 
 import numpy as np
 import pytest
-from tests.serving.blobs import blob_image
-from tests.serving.faults import FaultyServer
 
 from crater_model.errors import DataError, ServingError
 from crater_model.serving import AsyncClient, Client
+from tests.serving.blobs import blob_image
+from tests.serving.faults import FaultyServer
 
 IMAGES = [blob_image(20 + n, 60, [(1, n, 5, n + 3), (4, 40, 9, 55)][:n % 3])
           for n in range(11)]

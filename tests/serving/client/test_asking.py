@@ -4,11 +4,11 @@ import time
 
 import grpc
 import pytest
-from tests.serving.blobs import blob_image
-from tests.serving.faults import FaultyServer, Forwarder
 
 from crater_model.errors import ServingError
 from crater_model.serving.client import Client, over_grpc
+from tests.serving.blobs import blob_image
+from tests.serving.faults import FaultyServer, Forwarder
 
 ONE = [blob_image(20, 30, [(2, 3, 8, 9)])]
 

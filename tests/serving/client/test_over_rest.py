@@ -8,11 +8,11 @@ from threading import Thread
 
 import cv2
 import pytest
-from tests.serving.blobs import blob_image
-from tests.serving.faults import Forwarder
 
 from crater_model.errors import DataError, ServingError
 from crater_model.serving.client import Client
+from tests.serving.blobs import blob_image
+from tests.serving.faults import Forwarder
 
 ONE = blob_image(20, 30, [(2, 3, 8, 9)])
 

@@ -9,12 +9,12 @@ from concurrent.futures import ThreadPoolExecutor
 import cv2
 import numpy as np
 import pytest
-from tests.serving.blobs import blob_image
-from tests.serving.faults import FaultyServer
 
 from crater_model.errors import DataError, ServingError
 from crater_model.serving.client import Client
 from crater_model.serving.server import Server
+from tests.serving.blobs import blob_image
+from tests.serving.faults import FaultyServer
 
 
 @pytest.fixture

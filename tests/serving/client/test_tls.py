@@ -5,11 +5,11 @@ import subprocess
 
 import grpc
 import pytest
-from tests.serving.blobs import blob_image
-from tests.serving.faults import Forwarder
 
 from crater_model.errors import ServingError
 from crater_model.serving.client import Client
+from tests.serving.blobs import blob_image
+from tests.serving.faults import Forwarder
 
 
 @pytest.fixture

@@ -1,0 +1,1 @@
+"""Labels of any form, with their images, into the data-set form."""
