@@ -13,6 +13,7 @@ import dagster as dg
 
 from crater_assets.history import last_materialization
 from crater_assets.jobs import prepare_data
+from crater_assets.metadata import described
 from crater_assets.resources import Crater
 from crater_model.errors import ConfigError, CraterError
 
@@ -89,7 +90,8 @@ def new_data(context: dg.SensorEvaluationContext,
     if automation_level() == "offer":
         return dg.SensorResult(cursor=cursor, asset_events=[dg.AssetObservation(
             "annotated_images", description="a new version of the data set is there",
-            metadata={"dataset": crater.dataset, STAMP: stamp,
-                      "to do": "run prepare_data, then backfill train, then run release"})])
+            metadata=described("new data", {
+                "dataset": crater.dataset, STAMP: stamp,
+                "to do": "run prepare_data, then backfill train, then run release"}))])
     return dg.SensorResult(cursor=cursor, run_requests=[
         dg.RunRequest(run_key=stamp, tags={"crater/started_by": "new_data"})])

@@ -11,6 +11,7 @@ from crater_assets.assets.records import source_of_records
 from crater_assets.display import bullets
 from crater_assets.history import BLOCKING_CHECKS, Materialization, last_materialization
 from crater_assets.map_images import map_images
+from crater_assets.metadata import PROBLEMS, described
 from crater_assets.partitions import PRETRAINED, hyperparameter_sets, pretraining_is_wanted
 from crater_assets.promotion import SAVED_MODEL, promotion_problem, promotion_words
 from crater_assets.resources import Crater
@@ -30,7 +31,7 @@ def _result(problems: Sequence[str], good: str, severity=dg.AssetCheckSeverity.E
     """Passes without problems; otherwise says the first one and lists them all."""
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
     if problems:
-        metadata["problems"] = bullets(problems)
+        metadata |= described(PROBLEMS, {"problems": bullets(problems)})
     return dg.AssetCheckResult(passed=not problems, severity=severity, metadata=metadata,
                                description=problems[0] + more if problems else good)
 
@@ -52,7 +53,8 @@ def labels_valid(crater: Crater) -> dg.AssetCheckResult:
         return _result([str(error)], "")
     counts = report.statistics
     return _result(report.problems, f"{counts.get('instances')} instances in "
-                   f"{counts.get('images')} images are usable", warnings=len(report.warnings))
+                   f"{counts.get('images')} images are usable",
+                   **described("labels_valid", {"warnings": len(report.warnings)}))
 
 
 @dg.asset_check(asset="tfrecords", name=BLOCKING_CHECKS["tfrecords"], blocking=True)
@@ -140,7 +142,7 @@ def saved_model_matches_checkpoint(context: dg.AssetCheckExecutionContext,
         return _result([str(error)], "")
     problems = [f"{name}: {line}" for line in detection_differences(before, after)]
     return _result(problems, f"{len(after)} detections in {name} agree",
-                   detections=len(after))
+                   **described("saved_model_matches_checkpoint", {"detections": len(after)}))
 
 
 @dg.asset_check(asset="best_model", name=BLOCKING_CHECKS["best_model"], blocking=True)
@@ -151,8 +153,9 @@ def not_worse_than_in_service(context: dg.AssetCheckExecutionContext) -> dg.Asse
         return _result(["best_model has not been materialized; materialize it first"], "")
     problem = promotion_problem(made.metadata)
     return _result([problem] if problem else [], promotion_words(made.metadata),
-                   **{name: made.metadata.get(name)
-                      for name in ("in_service", "in_service_score", "test_score", "tolerance")})
+                   **described(BLOCKING_CHECKS["best_model"], {
+                       name: made.metadata.get(name) for name in (
+                           "in_service", "in_service_score", "test_score", "tolerance")}))
 
 
 def test_image(records) -> tuple[str, np.ndarray]:
@@ -215,7 +218,7 @@ def image_answers(context: dg.AssetCheckExecutionContext, crater: Crater) -> dg.
     except CraterError as error:
         return _result([str(error)], "")
     return _result([], f"{made.metadata['image']} found {len(found)} detections in "
-                   f"{name}", detections=len(found))
+                   f"{name}", **described("image_answers", {"detections": len(found)}))
 
 
 def storage_problems(storage: Storage, made: Materialization) -> list[str]:

@@ -6,6 +6,7 @@ import dagster as dg
 
 from crater_assets.assets.best_model import test_scenes
 from crater_assets.history import last_materialization
+from crater_assets.metadata import described
 from crater_assets.promotion import SUMMARY, in_service, scores_of
 from crater_assets.resources import Crater
 from crater_model.errors import CraterError
@@ -44,7 +45,8 @@ def compared(then: dict, now: dict, metric: str) -> dg.AssetCheckResult:
                                    description="there is no test scene to score on")
     worse = before - after > TOLERANCE
     return dg.AssetCheckResult(
-        passed=not worse, severity=_WARN, metadata={f"{metric}_then": before, metric: after},
+        passed=not worse, severity=_WARN,
+        metadata=described("keeps_its_scores", {f"{metric}_then": before, metric: after}),
         description=f"{metric} {after:.4f}, at its release {before:.4f}" + (
             "; train on the new data and release what comes of it" if worse else ""))
 

@@ -12,6 +12,7 @@ from typing import Any
 import dagster as dg
 
 from crater_assets.display import curves, numbers, picture
+from crater_assets.metadata import described
 from crater_model.progress import format_seconds
 
 TRAIN_EVERY_S = 20.0
@@ -69,7 +70,8 @@ class Watch:
 
     def _observe(self, metadata: dict[str, Any], line: str) -> None:
         self._context.log_event(dg.AssetObservation(
-            self._asset, partition=self._partition, metadata=metadata))
+            self._asset, partition=self._partition,
+            metadata=described(metadata["stage"], metadata)))
         self._context.log.info(f"{self._partition or self._asset}: {line}")
 
 

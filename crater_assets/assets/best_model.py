@@ -15,6 +15,7 @@ from crater_assets.display import bullets, leaderboard_picture, numbers, picture
 from crater_assets.faults import RETRY
 from crater_assets.history import last_materialization, plain_failures, short_hash, upstream
 from crater_assets.leaderboard import Entry, leaderboard, rows, varied
+from crater_assets.metadata import described
 from crater_assets.partitions import hyperparameter_sets, hyperparameters
 from crater_assets.promotion import SAVED_MODEL, SUMMARY, comparison, in_service, scores_of
 from crater_assets.resources import Crater
@@ -117,8 +118,9 @@ def best_model(context: dg.AssetExecutionContext, crater: Crater,
         **{name: value for name, value in config.export_options().items() if value is not None},
         "in_service": serving or "none", "tolerance": config.tolerance, **compared,
     }
-    return dg.MaterializeResult(metadata=metadata, data_version=dg.DataVersion(
-        f"{summary['version']}-{short_hash(key)}"))
+    return dg.MaterializeResult(
+        metadata=described("best_model", metadata),
+        data_version=dg.DataVersion(f"{summary['version']}-{short_hash(key)}"))
 
 
 def test_scenes(storage: Storage, records: str) -> list[str]:

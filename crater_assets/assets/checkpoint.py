@@ -7,6 +7,7 @@ from pydantic import Field
 
 from crater_assets.faults import RETRY
 from crater_assets.history import plain_failures, short_hash, upstream
+from crater_assets.metadata import described
 from crater_assets.partitions import (
     INIT_CHECKPOINT,
     PRETRAINED,
@@ -79,5 +80,5 @@ def checkpoint(context: dg.AssetExecutionContext, crater: Crater,
     metadata["hyperparameters"] = dg.MetadataValue.json(overrides)
     metadata["pretrained"] = named.get(INIT_CHECKPOINT, "none")
     metadata["code_version"] = CODE_VERSION
-    return dg.MaterializeResult(metadata=metadata,
+    return dg.MaterializeResult(metadata=described("checkpoint", metadata),
                                 data_version=dg.DataVersion(key.partition("/")[2]))

@@ -13,6 +13,7 @@ from crater_assets.display import INLINE_BYTES, numbers, picture
 from crater_assets.faults import RETRY
 from crater_assets.history import plain_failures, short_hash, upstream
 from crater_assets.map_images import map_images
+from crater_assets.metadata import described
 from crater_assets.pool import POOL
 from crater_assets.promotion import SAVED_MODEL
 from crater_assets.resources import Crater
@@ -96,7 +97,8 @@ def _mapped(context, crater: Crater, config: MapConfig, image: Path) -> dg.Mater
     for file, title in ((_OVERLAY, "craters found"), (_SIZES, "craters of a diameter and larger")):
         if (folder / file).is_file():
             metadata[file.partition(".")[0]] = picture((folder / file).read_bytes(), title)
-    return dg.MaterializeResult(metadata=metadata, data_version=dg.DataVersion(key))
+    return dg.MaterializeResult(metadata=described("crater_map", metadata),
+                                data_version=dg.DataVersion(key))
 
 
 def _state(path: Path) -> list[Any]:

@@ -6,6 +6,7 @@ from crater_assets.artifacts import dataset_artifact
 from crater_assets.display import bullets, numbers, picture
 from crater_assets.faults import RETRY
 from crater_assets.history import plain_failures, short_hash
+from crater_assets.metadata import described
 from crater_assets.resources import Crater
 from crater_model.annotations.dataset import load_dataset
 from crater_model.annotations.validate import check_dataset
@@ -66,4 +67,5 @@ def annotated_images(context: dg.AssetExecutionContext,
                 side_by_side(dataset, pairs, 240, INLINE_BYTES), "images that look alike")
         metadata["diameters"] = picture(diameter_histogram(dataset), "diameters")
     version = fingerprint or f"unusable-{short_hash(report.problems)}"
-    return dg.MaterializeResult(metadata=metadata, data_version=dg.DataVersion(version))
+    return dg.MaterializeResult(metadata=described("annotated_images", metadata),
+                                data_version=dg.DataVersion(version))

@@ -5,6 +5,7 @@ from pydantic import Field
 
 from crater_assets.faults import RETRY
 from crater_assets.history import plain_failures, short_hash
+from crater_assets.metadata import described
 from crater_assets.partitions import INIT_CHECKPOINT, PRETRAINED, wants_pretrained
 from crater_assets.pool import POOL, make_pool_known
 from crater_assets.resources import Crater
@@ -49,7 +50,7 @@ def pretrained(context: dg.AssetExecutionContext, crater: Crater,
         metadata = train_artifact(context, PRETRAINED, None, storage, key, records,
                                   crater.experiment, overrides, parameters)
     metadata |= {"scenes": config.scenes, "seed": config.seed, "chip_size": size}
-    return dg.MaterializeResult(metadata=metadata,
+    return dg.MaterializeResult(metadata=described(PRETRAINED, metadata),
                                 data_version=dg.DataVersion(key.partition("/")[2]))
 
 

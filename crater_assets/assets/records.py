@@ -11,6 +11,7 @@ from crater_assets.artifacts import artifact_files
 from crater_assets.display import numbers, picture
 from crater_assets.faults import RETRY
 from crater_assets.history import plain_failures, short_fingerprint, short_hash, upstream
+from crater_assets.metadata import described
 from crater_assets.pool import POOL, make_pool_known
 from crater_assets.resources import Crater
 from crater_model.annotations.dataset import load_dataset
@@ -94,7 +95,8 @@ def tfrecords(context: dg.AssetExecutionContext, crater: Crater,
                                         for name, split in manifest.splits.items()}),
         "records": picture(shown, "records with their labels"),
     }
-    return dg.MaterializeResult(metadata=metadata, data_version=dg.DataVersion(version))
+    return dg.MaterializeResult(metadata=described("tfrecords", metadata),
+                                data_version=dg.DataVersion(version))
 
 
 def source_of_records(storage: Storage, records_key: str, dataset_folder: Path) -> Path:

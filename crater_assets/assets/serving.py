@@ -6,6 +6,7 @@ from pydantic import Field
 from crater_assets.artifacts import artifact_files
 from crater_assets.faults import RETRY
 from crater_assets.history import plain_failures, short_hash, upstream
+from crater_assets.metadata import described
 from crater_assets.promotion import SAVED_MODEL, promotion_problem
 from crater_assets.resources import Crater
 from crater_model.errors import DataError
@@ -79,5 +80,6 @@ def serving_image(context: dg.AssetExecutionContext, crater: Crater,
         metadata["no_image"] = (f"No image was built. {why.rstrip('.')}. The build context is "
                                 f"complete: run `{metadata['build_command']}` where there is an "
                                 "engine.")
-    return dg.MaterializeResult(metadata=metadata, data_version=dg.DataVersion(
-        image.image_id if image else f"context-{short_hash(files)}"))
+    return dg.MaterializeResult(
+        metadata=described("serving_image", metadata),
+        data_version=dg.DataVersion(image.image_id if image else f"context-{short_hash(files)}"))

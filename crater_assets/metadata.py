@@ -1,0 +1,307 @@
+"""What the assets, checks and observations carry as metadata: every name, its type, its meaning.
+
+Assets hand their metadata through `described`, which refuses a name that is not in these tables,
+a value of another type, and a name that is missing. `docs/metadata.md` is written from them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+
+import dagster as dg
+
+_TYPES: dict[str, tuple[type, ...]] = {
+    "text": (str,), "int": (int,), "float": (float,), "bool": (bool,),
+    "json": (list, dict, dg.JsonMetadataValue), "markdown": (dg.MarkdownMetadataValue,),
+    "path": (dg.PathMetadataValue,), "table": (dg.TableMetadataValue,),
+    "run": (dg.DagsterRunMetadataValue,)}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One name of metadata, or several alike where the name has a `*`.
+
+    Attributes:
+      kind: a key of `_TYPES`, with "?" at its end where null is allowed.
+      meaning: what it says, with its unit.
+      when: where it is there; "" where it always is (names with a `*` may always be missing).
+    """
+
+    kind: str
+    meaning: str
+    when: str = ""
+
+
+Table = Mapping[str, Entry]
+
+_STORED = "the data set is stored, not used where it lies"
+_SERVED = "compared with a model in service"
+_BUILT, _PUSHED = "an image was built", "the image was pushed"
+_PLACE = "the image has a georeference"
+
+_ARTIFACT: Table = {
+    "artifact": Entry("text", "storage key of what was made"),
+    "url": Entry("text", "where that is: a folder or gs://"),
+    "artifact_files": Entry("table", "path, bytes and CRC32C of each file, the first 50"),
+    "artifact_file_count": Entry("int", "files"),
+    "artifact_bytes": Entry("int", "bytes of all files together"),
+    "artifact_manifest": Entry("text", "where the list of all files is"),
+}
+_PLACES: Table = {
+    "run": Entry("run", "the run that trained it, also where it is used again"),
+    "model_dir": Entry("path", "the model directory on the machine that trained"),
+    "log": Entry("path", "train.log in it"),
+    "tensorboard": Entry("text", "the command that shows its events"),
+}
+_PICTURES: Table = {
+    "curves": Entry("markdown", "picture of loss and metric over the steps",
+                    "there is a loss or a score"),
+    "rims": Entry("markdown", "picture of predicted and true rims on validation images",
+                  "a validation drew it"),
+}
+_PRECISIONS: Table = {"*AP*": Entry("float", "each average precision of the validation, 0..1")}
+_TRAINING: Table = {
+    **_ARTIFACT,
+    "reused": Entry("bool", "whether a finished training was used as it is"),
+    "records": Entry("text", "storage key of the records trained on"),
+    "bytes": Entry("int", "bytes of the model directory"),
+    "experiment": Entry("text", "preset or YAML file"),
+    **_PLACES,
+    "metric": Entry("text", "name of the score that chose the best checkpoint"),
+    "objective": Entry("text", "max or min: which value of it is the best"),
+    "stopped_early": Entry("bool", "whether validations stopped getting better first"),
+    "result": Entry("json", "metric, metrics, loss, steps, seconds and best_checkpoint, as in "
+                            "result.json"),
+    "score": Entry("float", "the metric's value at the best checkpoint", "it has one"),
+    "loss": Entry("float", "the last total loss", "it is finite"),
+    "steps": Entry("float", "steps trained"),
+    "seconds": Entry("float", "training time, s, earlier starts included"),
+    **_PRECISIONS, **_PICTURES,
+}
+
+ASSETS: Mapping[str, Table] = {
+    "annotated_images": {
+        "dataset": Entry("path", "the data set's folder"),
+        "source_stamp": Entry("text", "changes with the source's names, sizes and times; empty "
+                                      "for rendered terrain"),
+        **{name: Entry(entry.kind, entry.meaning, _STORED) for name, entry in _ARTIFACT.items()},
+        "fingerprint": Entry("text", "SHA-256 of all labels and images, or that there is none"),
+        "problems": Entry("int", "what cannot be used"),
+        "warnings": Entry("int", "what was put right or looks odd"),
+        "statistics": Entry("json", "all counts and sizes, as `crater dataset check --json`"),
+        **{name: Entry("int", meaning, "the labels could be read") for name, meaning in (
+            ("images", "images"), ("scenes", "scenes"), ("instances", "labelled objects"),
+            ("empty_images", "images without a label"),
+            ("duplicates", "pairs of labels of one crater"),
+            ("look_alikes", "images that look like one of another scene"),
+            ("overlapping", "images that lie over one of another scene on the map"))},
+        "diameter_px_*": Entry("float", "min, p5, p25, median, p75, p95 and max of the diameters, "
+                                        "px"),
+        "diameter_km_*": Entry("float", "the same in km, of labels that say so"),
+        "craters_per_image_*": Entry("float", "the same of the labels in an image"),
+        "problem_list": Entry("markdown", "the problems, a line each", "there are any"),
+        "warning_list": Entry("markdown", "the warnings, a line each", "there are any"),
+        "source": Entry("json", "where the data set comes from", "it can be used"),
+        "labels": Entry("markdown", "picture of images with their labels", "it can be used"),
+        "look_alike_images": Entry("markdown", "picture of the first such pairs",
+                                   "images look alike"),
+        "diameters": Entry("markdown", "picture of the diameters' frequencies", "it can be used"),
+    },
+    "tfrecords": {
+        **_ARTIFACT,
+        "reused": Entry("bool", "whether records of the same data and settings were there"),
+        "chips": Entry("text", "storage key of the chips, or that whole scenes were taken"),
+        "dataset_fingerprint": Entry("text", "fingerprint of the data set they were made from"),
+        "chip_size": Entry("int", "side of the network's input, px"),
+        "bytes": Entry("int", "bytes of the record files"),
+        "scales": Entry("text", "chip px per scene px"),
+        "chips_*": Entry("float", "what cutting did: chips written, labels left out, ..."),
+        "chips_report": Entry("json", "the same, whole; empty where nothing was cut"),
+        **{f"{split}_{name}": Entry("int", f"{meaning} of the split")
+           for split in ("train", "validation", "test") for name, meaning in (
+               ("images", "images"), ("instances", "labelled objects"),
+               ("max_instances", "labels in the fullest image"))},
+        "files": Entry("json", "each split's files with bytes and checksum"),
+        "records": Entry("markdown", "picture of records with their labels"),
+    },
+    "pretrained": {
+        **_TRAINING,
+        "scenes": Entry("int", "scenes rendered"),
+        "seed": Entry("int", "of the terrain"),
+        "chip_size": Entry("int", "side of a scene and of the network's input, px"),
+    },
+    "checkpoint": {
+        **_TRAINING,
+        "hyperparameters": Entry("json", "what the set changes in the experiment"),
+        "pretrained": Entry("text", "storage key of the pretrained model it started from, or none"),
+        "code_version": Entry("text", "of the training; another one trains anew"),
+    },
+    "best_model": {
+        **_ARTIFACT,
+        "saved_model": Entry("path", "the SavedModel's version folder"),
+        "version": Entry("int", "its version number"),
+        "partition": Entry("text", "the winning hyperparameter set"),
+        "checkpoint": Entry("text", "storage key of its model directory"),
+        "records": Entry("text", "storage key of the records"),
+        "metric": Entry("text", "by which the sets are ranked"),
+        "objective": Entry("text", "max or min: which value of it is the best"),
+        "validation_score": Entry("float", "the winner's value of it on the validation split"),
+        "leaderboard": Entry("markdown", "all sets with scores, or why one takes no part"),
+        "leaderboard_picture": Entry("markdown", "the same as bars, and over each setting that "
+                                                 "varies"),
+        "left_out": Entry("markdown", "the sets that take no part, and why"),
+        "ranking": Entry("json", "partition, score, note and seconds of each set"),
+        "test_scenes": Entry("int", "scenes of the test split"),
+        "test_metrics": Entry("json", "all scores on them, as `crater evaluate --json`"),
+        "test_*": Entry("float", "each number among these"),
+        "inference_input_type": Entry("text", "what a request holds"),
+        "inference_input_shape": Entry("json", "[height, width] px of image_tensor",
+                                       "the run sets it"),
+        "score_threshold": Entry("float", "lowest score of a detection", "the run sets it"),
+        "nms_iou_threshold": Entry("float", "overlap from which the weaker of two is dropped",
+                                   "the run sets it"),
+        "in_service": Entry("text", "storage key of the model in service, or none"),
+        "tolerance": Entry("float?", "how much worse it may be than that; null: not compared"),
+        "test_score": Entry("float?", "its metric on the test scenes", _SERVED),
+        "in_service_score": Entry("float?", "that of the model in service", _SERVED),
+        "comparison": Entry("markdown", "all scores side by side", _SERVED),
+        "in_service_metrics": Entry("json", "all scores of the model in service", _SERVED),
+        "in_service_*AP*": Entry("float", "each average precision among these"),
+    },
+    "serving_image": {
+        **_ARTIFACT,
+        "files": Entry("int", "files of the build context"),
+        "context": Entry("path", "the build context's folder"),
+        "version": Entry("int", "the model's version"),
+        "best_model": Entry("text", "storage key of the model: from now on the one in service"),
+        "built": Entry("bool", "whether there is an image"),
+        "build_command": Entry("text", "what builds the context by hand"),
+        "image": Entry("text", "name and tag", _BUILT),
+        "image_id": Entry("text", "the image's own id", _BUILT),
+        "engine": Entry("text", "what built it: docker or buildah", _BUILT),
+        "base": Entry("text", "the base image", _BUILT),
+        "labels": Entry("json", "the image's OCI labels", _BUILT),
+        "digest": Entry("text", "to deploy by", _PUSHED),
+        "pushed": Entry("text", "name with digest in the registry", _PUSHED),
+        "pull_command": Entry("text", "what pulls it", _PUSHED),
+        "no_image": Entry("text", "why there is none, and what builds it", "no image was built"),
+    },
+    "crater_map": {
+        **_ARTIFACT,
+        "reused": Entry("bool", "whether the same map was there"),
+        "image": Entry("path", "the image that was searched"),
+        "server": Entry("text", "the servers that were asked", "CRATER_SERVER is set"),
+        "model_card": Entry("text", "short hash of the model card they gave",
+                            "CRATER_SERVER is set"),
+        "best_model": Entry("text", "storage key of the model that ran in the step",
+                            "CRATER_SERVER is not set"),
+        "version": Entry("int", "the model's version", "it is known"),
+        "parameters": Entry("json", "the run configuration"),
+        "craters": Entry("int", "craters found"),
+        "cut_by_the_edge": Entry("int", "those whose size is a lower limit"),
+        "width_px": Entry("int", "the image's width, px"),
+        "height_px": Entry("int", "the image's height, px"),
+        "diameter_*": Entry("float", "min, median and max, in km (`diameter_km_*`) where the image "
+                                     "has a georeference, else in px (`diameter_px_*`)"),
+        "body": Entry("text", "the body it shows", _PLACE),
+        "searched_km2": Entry("float", "the searched ground, km^2", _PLACE),
+        "report": Entry("path", "the .html report", "outputs name .html"),
+        "overlay": Entry("markdown", "picture of the outlines found"),
+        "sizes": Entry("markdown", "picture of the cumulative size frequencies",
+                       "there are craters to count"),
+    },
+}
+
+# By the check's name; the last is there in each check that fails.
+PROBLEMS = "problems"
+CHECKS: Mapping[str, Table] = {
+    "labels_valid": {
+        "warnings": Entry("int", "what was put right or looks odd",
+                          "the labels could be looked at")},
+    "records_agree_with_the_data_set": {},
+    "loss_finite_and_metric_present": {},
+    "saved_model_matches_checkpoint": {
+        "detections": Entry("int", "detections in the record that was compared",
+                            "both models could be asked")},
+    "not_worse_than_in_service": {
+        "in_service": Entry("text?", "storage key of the model in service, or none"),
+        "in_service_score": Entry("float?", "its metric on the test scenes; null: not compared"),
+        "test_score": Entry("float?", "that of the new model"),
+        "tolerance": Entry("float?", "how much worse it may be")},
+    "image_answers": {
+        "detections": Entry("int", "detections in the image that was sent", "the image answered")},
+    "keeps_its_scores": {
+        "mask_AP_then": Entry("float", "at its release"), "mask_AP": Entry("float", "now")},
+    "artifact_in_storage": {},
+    PROBLEMS: {"problems": Entry("markdown", "what is wrong, a line each")},
+}
+
+# By the stage that the observation names, or by what it tells.
+OBSERVATIONS: Mapping[str, Table] = {
+    "started": {"stage": Entry("text", "started: a training begins or goes on"), **_PLACES},
+    "training": {
+        "stage": Entry("text", "training: at most one in 20 s"),
+        "steps": Entry("float", "steps done"),
+        "loss": Entry("float", "total loss of the last steps", "it is finite"),
+        "learning_rate": Entry("float", "now", "it is known"),
+        "steps_per_second": Entry("float", "lately", "it is known"),
+        "images_per_second": Entry("float", "lately", "it is known"),
+        "seconds_left": Entry("float", "estimated, s", "it is known"),
+        "seconds": Entry("float", "so far, s", "it is known")},
+    "validated": {
+        "stage": Entry("text", "validated: each validation"),
+        "steps": Entry("float", "steps done"),
+        "score": Entry("float", "the metric that chooses", "it has a value"),
+        "seconds": Entry("float", "so far, s", "it is known"),
+        **_PRECISIONS, **_PICTURES},
+    "new data": {
+        "dataset": Entry("text", "CRATER_DATASET"),
+        "source_stamp": Entry("text", "of the new version"),
+        "to do": Entry("text", "which jobs to run")},
+}
+
+
+_TABLES = {**ASSETS, **CHECKS, **OBSERVATIONS}
+
+
+def described(name: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values, after a look whether they are what the table says.
+
+    Args:
+      name: a key of `ASSETS`, `CHECKS` or `OBSERVATIONS`.
+      values: metadata as Dagster takes it.
+
+    Raises:
+      ValueError: a name is in the table and not among the values, or the other way round.
+      TypeError: a value has another type.
+    """
+    table = _TABLES[name]
+    missing = [key for key, entry in table.items()
+               if not entry.when and "*" not in key and key not in values]
+    if missing:
+        raise ValueError(f"metadata of {name}: '{missing[0]}' is missing; add it, or say in "
+                         "crater_assets/metadata.py when it is there")
+    for key, value in values.items():
+        entry = _entry(table, key)
+        if entry is None:
+            raise ValueError(f"metadata of {name}: '{key}' is not described; add it to "
+                             "crater_assets/metadata.py")
+        if not _fits(entry.kind, value):
+            raise TypeError(f"metadata of {name}: '{key}' is a {type(value).__name__}, expected "
+                            f"{entry.kind}; correct it or the table in crater_assets/metadata.py")
+    return dict(values)
+
+
+def _entry(table: Table, key: str) -> Entry | None:
+    return table.get(key) or next((entry for pattern, entry in table.items()
+                                   if "*" in pattern and fnmatchcase(key, pattern)), None)
+
+
+def _fits(kind: str, value: Any) -> bool:
+    if value is None:
+        return kind.endswith("?")
+    kinds = _TYPES[kind.removesuffix("?")]
+    return isinstance(value, kinds) and (not isinstance(value, bool) or bool in kinds)
