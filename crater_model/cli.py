@@ -23,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit status."""
     # TensorFlow talks to stderr before anything can silence it.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    options = _parser().parse_args(arguments)
+    options = build_parser().parse_args(arguments)
     try:
         values = options.run(options)
     except DataProblems as error:
@@ -50,7 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1 if failed else 0
 
 
-def _parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of all commands; imports nothing heavy."""
     parser = argparse.ArgumentParser(prog="crater", description=__doc__.split("\n")[0])
     parser.add_argument("--version", action="version", version=f"crater {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")

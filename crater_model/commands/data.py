@@ -24,13 +24,16 @@ def synthesize(commands) -> None:
                           count=options.count)
 
     command = add_command(commands, "synthesize", "render labelled terrain", run)
-    command.add_argument("directory", metavar="DIR")
-    command.add_argument("--scenes", type=whole, default=400)
-    command.add_argument("--size", type=size, default=(256, 256), metavar="WxH")
-    command.add_argument("--seed", type=int, default=0)
-    command.add_argument("--empty-share", type=float, default=0.05,
+    command.add_argument("directory", metavar="DIR", help="where the data set goes")
+    command.add_argument("--scenes", type=whole, default=400, metavar="N", help="scenes rendered")
+    command.add_argument("--size", type=size, default=(256, 256), metavar="WxH",
+                         help="of a scene, px")
+    command.add_argument("--seed", type=int, default=0, metavar="N",
+                         help="another seed, other terrain")
+    command.add_argument("--empty-share", type=float, default=0.05, metavar="SHARE",
                          help="share of scenes without a crater")
-    command.add_argument("--count", type=whole, default=None, help="craters in each scene")
+    command.add_argument("--count", type=whole, default=None, metavar="N",
+                         help="craters in each scene; varied by default")
 
 
 def dataset(commands) -> None:
@@ -69,7 +72,7 @@ def dataset(commands) -> None:
     command = add_command(commands, "import", "read labels of any known form", import_)
     command.add_argument("source", metavar="SOURCE",
                          help="a folder with labels and images, a label file or a .zip")
-    command.add_argument("directory", metavar="DIR")
+    command.add_argument("directory", metavar="DIR", help="where the data set goes")
     command.add_argument("--format", default=None, metavar="F",
                          help="of the labels: coco, via, cvat, labelme, yolo, vector, catalogue "
                          "or masks; recognised by default")
@@ -82,27 +85,29 @@ def dataset(commands) -> None:
     command.add_argument("--diameters-km", type=pair, default=None, metavar="MIN,MAX",
                          help="range of the diameters taken, where they are known")
     command = add_command(commands, "check", "validate a data set and describe it", check)
-    command.add_argument("directory", metavar="DIR")
+    command.add_argument("directory", metavar="DIR", help="a data set")
     command.add_argument("--report", metavar="FILE.html", help="one self-contained page")
     command = add_command(commands, "chips", "cut scenes into chips", chips)
-    command.add_argument("directory", metavar="DIR")
-    command.add_argument("out", metavar="OUT")
-    command.add_argument("--size", type=whole, required=True, metavar="PX")
+    command.add_argument("directory", metavar="DIR", help="a data set")
+    command.add_argument("out", metavar="OUT", help="where the data set of chips goes")
+    command.add_argument("--size", type=whole, required=True, metavar="PX",
+                         help="side of a chip")
     command.add_argument("--scales", type=scales, default="auto", metavar="S[,S...]",
                          help="chip px per scene px, or auto")
-    command.add_argument("--overlap", type=float, default=0.25,
+    command.add_argument("--overlap", type=float, default=0.25, metavar="SHARE",
                          help="share of a chip that the next one shows too")
-    command.add_argument("--min-visible", type=float, default=0.5,
+    command.add_argument("--min-visible", type=float, default=0.5, metavar="SHARE",
                          help="share of a crater that must be inside for it to stay")
     command.add_argument("--min-diameter", type=float, default=4.0, metavar="PX",
                          help="smallest crater kept, px of the chip")
-    command.add_argument("--min-valid", type=float, default=0.5,
+    command.add_argument("--min-valid", type=float, default=0.5, metavar="SHARE",
                          help="share of a chip's pixels that must have data")
     command.add_argument("--max-craters", type=whole, default=None, metavar="N",
                          help="keep the N largest of a chip; what is left out is reported")
     command.add_argument("--empties", type=float, default=None, metavar="RATIO",
                          help="chips without craters per chip with some; all by default")
-    command.add_argument("--seed", type=int, default=0, help="which empty chips stay")
+    command.add_argument("--seed", type=int, default=0, metavar="N",
+                         help="which empty chips stay")
 
 
 def records(commands) -> None:
@@ -125,15 +130,18 @@ def records(commands) -> None:
         return values
 
     command = add_command(commands, "write", "write a data set as TFRecords", write)
-    command.add_argument("dataset", metavar="DATASET")
-    command.add_argument("out", metavar="OUT")
-    command.add_argument("--shards", type=whole, default=None, help="files a split")
+    command.add_argument("dataset", metavar="DATASET", help="a data set")
+    command.add_argument("out", metavar="OUT", help="where the records go")
+    command.add_argument("--shards", type=whole, default=None, metavar="N",
+                         help="files a split; by its size if not said")
     command.add_argument("--splits", type=shares, default=(0.7, 0.15, 0.15), metavar="A,B,C",
                          help="shares of train, validation and test")
     command.add_argument("--full-masks", action="store_true",
                          help="add full-image PNG masks for other programs")
-    command.add_argument("--seed", type=int, default=0)
+    command.add_argument("--seed", type=int, default=0, metavar="N",
+                         help="which scenes go to which split")
     command = add_command(commands, "show", "look inside records", show)
-    command.add_argument("out", metavar="OUT")
-    command.add_argument("--picture", metavar="FILE.png")
-    command.add_argument("--split", default="train")
+    command.add_argument("out", metavar="OUT", help="a folder of records")
+    command.add_argument("--picture", metavar="FILE.png", help="draws records with their labels")
+    command.add_argument("--split", default="train", metavar="SPLIT",
+                         help="train, validation or test: which is drawn")

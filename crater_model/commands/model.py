@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from crater_model.commands.options import Values, add_command, height_width, scales, setting, whole
-from crater_model.settings import INPUT_TYPES
+from crater_model.settings import INPUT_TYPES, PRESETS
 
 
 def train(commands) -> None:
@@ -24,15 +24,21 @@ def train(commands) -> None:
                 f"steps: {result['steps']}  seconds: {result['seconds']}"}
 
     command = add_command(commands, "train", "train a detector, or go on training", run)
-    command.add_argument("records", metavar="RECORDS")
-    command.add_argument("--model-dir", required=True, metavar="DIR")
-    command.add_argument("--experiment", default="demo", metavar="NAME|FILE.yaml")
+    command.add_argument("records", metavar="RECORDS", help="a folder of records, local or gs://")
+    command.add_argument("--model-dir", required=True, metavar="DIR",
+                         help="where the model goes; a training begun there goes on")
+    command.add_argument("--experiment", default="demo", metavar="NAME|FILE.yaml",
+                         help=f"a preset ({', '.join(PRESETS)}) or a file that starts from one")
     command.add_argument("--set", action="append", type=setting, metavar="key=value",
                          help="override a value of the experiment; may be repeated")
-    command.add_argument("--train-steps", type=whole, default=None)
-    command.add_argument("--sample-1-of-n-eval-examples", type=whole, default=1)
-    command.add_argument("--eval-checkpoint-metric", default="mask_AP")
-    command.add_argument("--metric-objective-type", choices=("max", "min"), default="max")
+    command.add_argument("--train-steps", type=whole, default=None, metavar="N",
+                         help="the experiment's by default")
+    command.add_argument("--sample-1-of-n-eval-examples", type=whole, default=1, metavar="N",
+                         help="validates on every n-th record only")
+    command.add_argument("--eval-checkpoint-metric", default="mask_AP", metavar="SCORE",
+                         help="the validation score that chooses the best checkpoint")
+    command.add_argument("--metric-objective-type", choices=("max", "min"), default="max",
+                         help="which value of it is the best")
 
 
 def evaluate(commands) -> None:
@@ -44,12 +50,14 @@ def evaluate(commands) -> None:
 
     command = add_command(commands, "evaluate", "score a detector on whole scenes", run)
     command.add_argument("model", metavar="MODEL", help="a model directory or a SavedModel")
-    command.add_argument("dataset", metavar="DATASET")
+    command.add_argument("dataset", metavar="DATASET", help="a data set")
     command.add_argument("--output", metavar="DIR", help="for metrics.json and pictures")
-    command.add_argument("--scales", type=scales, default=None, metavar="S[,S...]")
+    command.add_argument("--scales", type=scales, default=None, metavar="S[,S...]",
+                         help="network px per scene px; the model's own by default")
     command.add_argument("--records", metavar="RECORDS",
                          help="score only the scenes of one split of these records")
-    command.add_argument("--split", default="test", help="which split of --records")
+    command.add_argument("--split", default="test", metavar="SPLIT",
+                         help="which split of --records")
 
 
 def _scenes_of(options) -> list[str] | None:
@@ -71,16 +79,16 @@ def export(commands) -> None:
         return {"saved_model": str(path), "version": int(path.name)}
 
     command = add_command(commands, "export", "write a SavedModel version for TF Serving", run)
-    command.add_argument("model_dir", metavar="MODEL_DIR")
-    command.add_argument("out", metavar="OUT")
-    command.add_argument("--model-version", type=whole, default=None,
-                         help="version number; None: the next free one")
+    command.add_argument("model_dir", metavar="MODEL_DIR", help="where it was trained")
+    command.add_argument("out", metavar="OUT", help="parent of the version folders")
+    command.add_argument("--model-version", type=whole, default=None, metavar="N",
+                         help="version number; the next free one by default")
     command.add_argument("--input-type", choices=INPUT_TYPES, default="image_bytes",
                          help="what a request holds; `crater detect` sends image_bytes")
     command.add_argument("--input-shape", type=height_width, metavar="H,W",
-                         help="of image_tensor, in px; None: any size")
+                         help="of image_tensor, in px; any size by default")
     command.add_argument("--score-threshold", type=float, metavar="SCORE",
-                         help="lowest score of a detection; None: the experiment's")
+                         help="lowest score of a detection; the experiment's by default")
     command.add_argument("--nms-iou-threshold", type=float, metavar="IOU",
                          help="overlap from which the weaker of two detections is dropped; "
-                         "None: the experiment's")
+                         "the experiment's by default")

@@ -13,13 +13,21 @@ Values = dict[str, Any]
 _MOST_LINES = 200
 
 
+class _Formatter(argparse.ArgumentDefaultsHelpFormatter):
+    """Says each default, but not that there is none."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        none = action.default is None or action.default is False
+        return action.help if none else super()._get_help_string(action)
+
+
 def group(commands, name: str, text: str):
     return commands.add_parser(name, help=text).add_subparsers(required=True, metavar="COMMAND")
 
 
 def add_command(commands, name: str, text: str, run: Callable[[argparse.Namespace], Values]):
     command = commands.add_parser(name, help=text, description=text,
-                                  formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+                                  formatter_class=_Formatter)
     command.add_argument("--json", action="store_true", help="one JSON object on stdout")
     command.set_defaults(run=run)
     return command

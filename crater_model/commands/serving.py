@@ -15,14 +15,18 @@ def image(commands) -> None:
         return result.to_json()
 
     command = add_command(commands, "build", "build the TF Serving image", build)
-    command.add_argument("saved_model", metavar="SAVED_MODEL")
-    command.add_argument("--tag", required=True, metavar="NAME")
+    command.add_argument("saved_model", metavar="SAVED_MODEL",
+                         help="a version folder, or the parent of several: the newest")
+    command.add_argument("--tag", required=True, metavar="NAME",
+                         help="of the image; it holds this one model for good")
     command.add_argument("--canary", default=None, metavar="SAVED_MODEL",
                          help="a second version, which requests for the label canary reach")
-    command.add_argument("--engine", choices=("auto", "docker", "buildah"), default="auto")
-    command.add_argument("--base", default=None, metavar="IMAGE")
-    command.add_argument("--gpu", action="store_true")
-    command.add_argument("--push", action="store_true")
+    command.add_argument("--engine", choices=("auto", "docker", "buildah"), default="auto",
+                         help="what builds it; whichever answers")
+    command.add_argument("--base", default=None, metavar="IMAGE",
+                         help="TF Serving's image, pinned in Dockerfile.serving, by default")
+    command.add_argument("--gpu", action="store_true", help="on TF Serving's GPU image")
+    command.add_argument("--push", action="store_true", help="push it to its registry")
 
 
 def serve(commands) -> None:
@@ -48,27 +52,34 @@ def serve(commands) -> None:
     batching, limits = Batching(), Limits()
     command.add_argument("saved_model", metavar="SAVED_MODEL",
                          help="a version folder, or the parent of several")
-    command.add_argument("--grpc-port", type=int, default=8500, help="0: any free one")
-    command.add_argument("--rest-port", type=int, default=8501,
+    command.add_argument("--grpc-port", type=int, default=8500, metavar="PORT",
+                         help="0: any free one")
+    command.add_argument("--rest-port", type=int, default=8501, metavar="PORT",
                          help="also has Prometheus metrics: /monitoring/prometheus/metrics")
-    command.add_argument("--host", default="127.0.0.1", help="0.0.0.0: every interface")
+    command.add_argument("--host", default="127.0.0.1", metavar="ADDRESS",
+                         help="0.0.0.0: every interface")
     command.add_argument("--keep-versions", type=whole, default=1, metavar="N",
                          help="serve the newest N that can be loaded; older ones are unloaded")
     command.add_argument("--compress", action="store_true",
                          help="gRPC's answers in gzip: for slow networks")
     command.add_argument("--max-batch-size", type=whole, default=batching.max_batch_size,
+                         metavar="N",
                          help="images of several requests run together; 1: no batching")
     command.add_argument("--batch-timeout-ms", type=float, default=batching.batch_timeout_ms,
+                         metavar="MS",
                          help="how long requests that wait together wait for more")
     command.add_argument("--batch-threads", type=whole, default=batching.num_batch_threads,
+                         metavar="N",
                          help="batches run at the same time")
-    command.add_argument("--max-queued", type=whole, default=batching.max_queued,
+    command.add_argument("--max-queued", type=whole, default=batching.max_queued, metavar="N",
                          help="requests that may wait; more are answered RESOURCE_EXHAUSTED")
     command.add_argument("--max-request-mb", type=whole, default=limits.max_request_mb,
-                         help="MiB of a request")
-    command.add_argument("--max-images", type=whole, default=limits.max_images,
+                         metavar="MIB",
+                         help="size of a request")
+    command.add_argument("--max-images", type=whole, default=limits.max_images, metavar="N",
                          help="images of a request")
     command.add_argument("--max-megapixels", type=float, default=limits.max_megapixels,
+                         metavar="MPX",
                          help="decoded pixels of a request; each needs some 17 bytes of memory")
 
 
@@ -82,9 +93,10 @@ def detect(commands) -> None:
                             threshold=options.threshold, catalogue=options.catalogue)
 
     command = add_command(commands, "detect", "outline what is in images", run)
-    command.add_argument("images", nargs="+", metavar="IMAGE")
+    command.add_argument("images", nargs="+", metavar="IMAGE", help="image files, of any size")
     source = command.add_mutually_exclusive_group(required=True)
-    source.add_argument("--server", metavar="HOST:PORT[,...]")
+    source.add_argument("--server", metavar="HOST:PORT[,...]",
+                        help="TF Serving or crater serve; several take turns")
     source.add_argument("--model", metavar="DIR", help="a model directory or a SavedModel")
     command.add_argument("--version-label", default=None, metavar="LABEL",
                          help="of the server's version to ask; its newest by default")
@@ -97,4 +109,5 @@ def detect(commands) -> None:
                          help="side of the network's input; the model's own by default")
     command.add_argument("--scales", type=scales, default=None, metavar="S[,S...]",
                          help="network px per image px; the model's own by default")
-    command.add_argument("--threshold", type=float, default=0.5, help="lowest score kept")
+    command.add_argument("--threshold", type=float, default=0.5, metavar="SCORE",
+                         help="lowest score kept")
