@@ -1,6 +1,7 @@
 # make demo    the main job, from labelled images to a served model
 # make test    all tests
 # make ui      the Dagster web UI
+# make docs    the pages that are made from the code
 # make lock    resolves the dependencies anew
 
 VENV ?= .venv
@@ -9,7 +10,7 @@ PY := $(VENV)/bin/python
 UV := $(shell command -v uv 2>/dev/null)
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test ui lock install clean
+.PHONY: demo test ui docs lock install clean
 
 demo: install
 	$(PY) -m crater_assets.demo
@@ -19,6 +20,9 @@ test: install
 
 ui: install
 	DAGSTER_HOME=$(CURDIR) $(VENV)/bin/dagster dev
+
+docs: install
+	$(PY) docs/generate.py
 
 install: $(INSTALLED)
 

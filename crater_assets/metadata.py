@@ -118,7 +118,7 @@ ASSETS: Mapping[str, Table] = {
         "chip_size": Entry("int", "side of the network's input, px"),
         "bytes": Entry("int", "bytes of the record files"),
         "scales": Entry("text", "chip px per scene px"),
-        "chips_*": Entry("float", "what cutting did: chips written, labels left out, ..."),
+        "chips_*": Entry("float", "what cutting did: chips written, labels left out and the like"),
         "chips_report": Entry("json", "the same, whole; empty where nothing was cut"),
         **{f"{split}_{name}": Entry("int", f"{meaning} of the split")
            for split in ("train", "validation", "test") for name, meaning in (

@@ -32,7 +32,8 @@ class BestModelConfig(dg.Config):
 
     eval_checkpoint_metric: str = Field(
         "mask_AP", description="A validation score of the checkpoints.")
-    metric_objective_type: Objective = Objective.max
+    metric_objective_type: Objective = Field(
+        Objective.max, description="Which value of it is the best.")
     tolerance: float | None = Field(
         0.0, ge=0, description="How much worse than the model in service it may be on the test "
         "scenes, in this metric. null: it may go into service in any case.")

@@ -36,7 +36,8 @@ class TrainingConfig(dg.Config):
         1, ge=1, description="Validates on every n-th record only.")
     eval_checkpoint_metric: str = Field(
         "mask_AP", description="The validation score that chooses the best checkpoint.")
-    metric_objective_type: Objective = Objective.max
+    metric_objective_type: Objective = Field(
+        Objective.max, description="Which value of it is the best.")
 
     def parameters(self) -> dict:
         """As `crater_model.training.train` takes them."""
