@@ -1,0 +1,57 @@
+"""Metadata is what its table says, and the tables are of what there is."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from crater_assets.definitions import defs
+from crater_assets.metadata import ASSETS, CHECKS, OBSERVATIONS, PROBLEMS, described
+
+SEEN = {"mask_AP_then": 0.5, "mask_AP": 0.25}
+
+
+def test_values_come_back_as_they_are():
+    assert described("keeps_its_scores", SEEN) == SEEN
+    compared = {"in_service": "none", "in_service_score": None, "test_score": 0.5, "tolerance": 0.0}
+    assert described("not_worse_than_in_service", compared) == compared
+    row = {"stage": "validated", "steps": 4.0, "mask_AP50": 0.5, "box_AP": 0.25}
+    assert described("validated", row) == row
+
+
+@pytest.mark.parametrize("name, values, error, words", [
+    ("keeps_its_scores", {"mask_AP": 0.5}, ValueError,
+     "metadata of keeps_its_scores: 'mask_AP_then' is missing"),
+    ("keeps_its_scores", SEEN | {"mask_AR": 0.5}, ValueError,
+     "metadata of keeps_its_scores: 'mask_AR' is not described; add it to crater_assets/metadata"),
+    ("keeps_its_scores", SEEN | {"mask_AP": 1}, TypeError, "'mask_AP' is a int, expected float"),
+    ("keeps_its_scores", SEEN | {"mask_AP": None}, TypeError, "NoneType, expected float"),
+    ("image_answers", {"detections": True}, TypeError, "'detections' is a bool, expected int"),
+    (PROBLEMS, {"problems": "a line"}, TypeError, "is a str, expected markdown"),
+    ("validated", {"stage": "validated", "steps": 4.0, "mask_AP": "0.5"}, TypeError, "'mask_AP'"),
+])
+def test_what_differs_from_the_table_is_named(name, values, error, words):
+    with pytest.raises(error) as caught:
+        described(name, values)
+    assert words in str(caught.value)
+
+
+def test_the_tables_are_of_the_assets_and_checks_that_there_are():
+    graph = defs.resolve_asset_graph()
+    assets = {key.to_user_string() for key in graph.get_all_asset_keys()}
+    assert set(ASSETS) == assets | {"pretrained", "crater_map"}  # two that are there on demand
+    assert set(CHECKS) == {key.name for key in graph.asset_check_keys} | {PROBLEMS}
+
+
+def test_no_asset_goes_past_the_table():
+    folder = Path(__file__).resolve().parents[2] / "crater_assets"
+    for path in folder.rglob("*.py"):
+        for made in re.findall(r"(?:MaterializeResult|AssetObservation)\((.*?)\)\)",
+                               path.read_text(), re.S):
+            assert "described(" in made, path
+
+
+def test_entries_say_something():
+    for name, table in {**ASSETS, **CHECKS, **OBSERVATIONS}.items():
+        for key, entry in table.items():
+            assert entry.meaning and not entry.meaning.endswith("."), (name, key)
