@@ -33,3 +33,7 @@ class ConfigError(CraterError):
 
 class ServingError(CraterError):
     """A server that does not answer, or answers with an error."""
+
+
+class VersionGone(ServingError):
+    """The version of a model that a piece of work began with is not served any more."""

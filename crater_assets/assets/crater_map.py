@@ -116,10 +116,10 @@ def _model(context, crater: Crater,
         from crater_model.serving import Client
 
         with Client(crater.server, version_label=label) as client:
-            card = client.describe()
-        known = {"server": crater.server, "model_card": short_hash(card)}
-        return {"server": crater.server, "version_label": label}, known | {
-            name: card[name] for name in ("version",) if name in card}
+            card = client.describe(pin=True)
+            version = client.version
+        known = {"server": crater.server, "model_card": short_hash(card), "version": version}
+        return {"server": crater.server, "server_options": {"version": version}}, known
     image = upstream(context, "serving_image").metadata
     saved = crater.open_storage().fetch(image["best_model"]) / SAVED_MODEL / str(image["version"])
     return {"model": str(saved)}, {"best_model": image["best_model"], "version": image["version"]}

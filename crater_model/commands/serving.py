@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from crater_model.commands.options import Values, add_command, scales, whole
 
 
@@ -88,7 +90,7 @@ def detect(commands) -> None:
         from crater_model.mapping.detect import detect_files
 
         return detect_files(options.images, options.output, server=options.server,
-                            version_label=options.version_label, model=options.model,
+                            server_options=_server_options(options), model=options.model,
                             tile=options.tile, scales=options.scales,
                             threshold=options.threshold, catalogue=options.catalogue)
 
@@ -98,8 +100,7 @@ def detect(commands) -> None:
     source.add_argument("--server", metavar="HOST:PORT[,...]",
                         help="TF Serving or crater serve; several take turns")
     source.add_argument("--model", metavar="DIR", help="a model directory or a SavedModel")
-    command.add_argument("--version-label", default=None, metavar="LABEL",
-                         help="of the server's version to ask; its newest by default")
+    _add_server_options(command)
     command.add_argument("--output", required=True, action="append", metavar="FILE",
                          help="the suffix decides: .gpkg .geojson .csv .scc .diam .json (COCO "
                          "results) .png .html (report); may be repeated")
@@ -111,3 +112,27 @@ def detect(commands) -> None:
                          help="network px per image px; the model's own by default")
     command.add_argument("--threshold", type=float, default=0.5, metavar="SCORE",
                          help="lowest score kept")
+
+
+def _add_server_options(command) -> None:
+    version = command.add_mutually_exclusive_group()
+    version.add_argument("--version-label", default=None, metavar="LABEL",
+                         help="of the server's version to ask; its newest by default")
+    version.add_argument("--version-number", type=whole, default=None, metavar="N",
+                         help="the server's version to ask")
+    command.add_argument("--server-ca", default=None, metavar="FILE.pem",
+                         help="authorities that the server's certificate is trusted by")
+    command.add_argument("--server-certificate", default=None, metavar="FILE.pem",
+                         help="shows the server who asks (mutual TLS), with --server-key")
+    command.add_argument("--server-key", default=None, metavar="FILE.pem",
+                         help="of the certificate")
+    command.add_argument("--server-token-file", type=Path, default=None, metavar="FILE",
+                         help="holds a bearer token that goes with each request")
+
+
+def _server_options(options) -> Values:
+    """The arguments of `Client` that were given."""
+    given = {"version_label": options.version_label, "version": options.version_number,
+             "ca": options.server_ca, "certificate": options.server_certificate,
+             "key": options.server_key, "token": options.server_token_file}
+    return {name: value for name, value in given.items() if value is not None}

@@ -6,14 +6,14 @@ import functools
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from crater_model.errors import ConfigError
+from crater_model.errors import ConfigError, VersionGone
 from crater_model.imagery.raster import Raster, open_raster, read_header
 from crater_model.imagery.stretch import PERCENTILES
 from crater_model.importing.formats import catalogue as catalogues
@@ -26,10 +26,11 @@ from crater_model.mapping.write import SUFFIXES, write_maps
 from crater_model.records.manifest import file_entry
 
 _IN_KM = (".scc", ".diam")
+_SERVED = "served version"  # beside what the model says: the server's number of it
 
 
 def detect_files(images: Sequence[str | Path], output: str | Path | Sequence[str | Path], *,
-                 server: str | None = None, version_label: str | None = None,
+                 server: str | None = None, server_options: Mapping[str, Any] | None = None,
                  model: str | Path | None = None, tile: int | None = None,
                  scales: Sequence[float] | None = None, threshold: float = 0.5,
                  catalogue: str | Path | None = None) -> dict[str, Any]:
@@ -43,8 +44,9 @@ def detect_files(images: Sequence[str | Path], output: str | Path | Sequence[str
         more than 8 bits are stretched as the model's training images were.
       output: a file, or several; the suffix decides the form (see
         `write.write_maps`). A picture takes exactly one image, `.scc` and `.diam` georeferences.
-      server: HOST:PORT[,...] of TF Serving or `crater serve`, whose newest version is asked, or
-        the one with the `version_label`; or
+      server: HOST:PORT[,...] of TF Serving or `crater serve`. All images are searched by the one
+        version that is the newest when the search begins, or that `server_options` names: further
+        arguments of `Client`, such as `version_label`, `version`, `ca` and `token`; or
       model: a model directory or SavedModel to run in this process.
       tile: side in px of the network's input; scales: network px per image px. What the
         model says of itself, if None.
@@ -59,14 +61,15 @@ def detect_files(images: Sequence[str | Path], output: str | Path | Sequence[str
       ConfigError: an unknown suffix, a picture of several images, km of an image without a
         georeference; or what an earlier run
         has left was made with other images, another model or other parameters.
-      DataError: an image cannot be read. ServingError: the server does not answer.
+      DataError: an image cannot be read. ServingError: the server does not answer. VersionGone: it
+        does not serve the version any more that the search began with.
     """
     outputs = [Path(path) for path in ([output] if isinstance(output, (str, Path)) else output)]
     check_outputs(outputs, images)
     known = catalogues.load(catalogue) if catalogue else None
     partial = outputs[0].with_name(f"{outputs[0].name}.partial")
-    with searched(images, partial, server=server, version_label=version_label,
-                  model=model, tile=tile, scales=scales, threshold=threshold) as (maps, parameters):
+    with searched(images, partial, server=server, server_options=server_options, model=model,
+                  tile=tile, scales=scales, threshold=threshold) as (maps, parameters):
         for path in outputs:
             write_maps(path, maps, catalogue=known, parameters=parameters)
     return {"images": len(images), "detections": sum(len(found.craters) for found in maps),
@@ -75,7 +78,7 @@ def detect_files(images: Sequence[str | Path], output: str | Path | Sequence[str
 
 @contextmanager
 def searched(images: Sequence[str | Path], partial: Path, *, server: str | None = None,
-             version_label: str | None = None, model: str | Path | None = None,
+             server_options: Mapping[str, Any] | None = None, model: str | Path | None = None,
              tile: int | None = None, scales: Sequence[float] | None = None,
              threshold: float = 0.5,
              ) -> Iterator[tuple[list[Map], dict[str, Any]]]:
@@ -92,18 +95,20 @@ def searched(images: Sequence[str | Path], partial: Path, *, server: str | None 
       ConfigError, DataError, ServingError: as `detect_files`.
     """
     maps: list[Map] = []
-    with _model(server, version_label, model) as (stream, card), _kept_on_failure(partial):
+    with _kept_on_failure(partial), _model(server, server_options, model) as (stream, card):
         percentiles = tuple(card.get("stretch_percentiles", PERCENTILES))
         how = {"tile": tile or card["chip_size"],
                "scales": list(scales or card["scales"] or (1.0,))}
         for number, path in enumerate(images):
-            run = {"image": _file_state(path), "model": _digest(card), **how, "overlap": OVERLAP}
+            run = {"image": _file_state(path), **_version(card), "model": _digest(card), **how,
+                   "overlap": OVERLAP}
             with open_raster(path, percentiles) as raster, \
                     Journal(partial / f"{number:04d}", run) as journal:
                 craters = _map(stream, raster, how, threshold, journal)
                 maps.append(Map(str(path), craters, raster.georeference, valid_area(raster),
                                 functools.partial(open_raster, path, percentiles)))
-        yield maps, {"model": str(model or server), "version": card.get("version"), **how,
+        yield maps, {"model": str(model or server),
+                     "version": card.get(_SERVED, card.get("version")), **how,
                      "threshold": threshold}
 
 
@@ -145,13 +150,17 @@ def _kept_on_failure(folder: Path) -> Iterator[None]:
     try:
         yield
         shutil.rmtree(folder, ignore_errors=True)
+    except VersionGone as error:
+        raise VersionGone(f"{error}; what it has found is in {folder}: have that version served "
+                          "again, name it (--version-number) and give the same command to go on, "
+                          "or delete the folder to start anew with another version") from None
     finally:
         with suppress(OSError):
             folder.rmdir()
 
 
 @contextmanager
-def _model(server: str | None, version_label: str | None, model: str | Path | None
+def _model(server: str | None, options: Mapping[str, Any] | None, model: str | Path | None
            ) -> Iterator[tuple[Stream, dict[str, Any]]]:
     """What detects, and what the model says of itself."""
     if (server is None) == (model is None):
@@ -159,8 +168,9 @@ def _model(server: str | None, version_label: str | None, model: str | Path | No
     if server is not None:
         from crater_model.serving.client import Client
 
-        with Client(server, version_label=version_label) as client:
-            yield client.stream, client.describe()
+        with Client(server, **(options or {})) as client:
+            card = client.describe(pin=True)
+            yield client.stream, {**card, _SERVED: client.version}
         return
     from crater_model.detector.detector import Detector
 
@@ -180,5 +190,11 @@ def _file_state(path: str | Path) -> dict[str, Any]:
     return {"path": str(path), "bytes": state.st_size, "modified_ns": state.st_mtime_ns}
 
 
-def _digest(card: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(card, sort_keys=True).encode()).hexdigest()[:12]
+def _version(card: Mapping[str, Any]) -> dict[str, Any]:
+    """What a server's model is known by to people; its digest says the rest."""
+    return {"version": card[_SERVED]} if _SERVED in card else {}
+
+
+def _digest(card: Mapping[str, Any]) -> str:
+    said = {name: value for name, value in card.items() if name != _SERVED}
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:12]

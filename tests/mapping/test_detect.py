@@ -79,8 +79,8 @@ def test_detection_through_a_server(blob_server, tmp_path):
     expected = sorted(((x0 + x1) / 2, (y0 + y1) / 2) for y0, x0, y1, x1 in boxes)
     np.testing.assert_allclose(centers, expected, atol=0.1)
     with pytest.raises(ServingError, match="unheard"):
-        detect_files([tmp_path / "scene.png"], tmp_path / "found.csv", version_label="unheard",
-                     server=f"127.0.0.1:{blob_server.grpc_port}")
+        detect_files([tmp_path / "scene.png"], tmp_path / "found.csv",
+                     server_options={"version_label": "unheard"}, server=f"127.0.0.1:{blob_server.grpc_port}")
 
 
 def test_wrong_requests_are_one_line(tmp_path):

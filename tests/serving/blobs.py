@@ -18,9 +18,10 @@ def blob_image(height: int, width: int, boxes) -> np.ndarray:
     return image
 
 
-def write_blob_model(folder: Path, version: int = 1, warm_up: bool = True) -> Path:
+def write_blob_model(folder: Path, version: int = 1, warm_up: bool = True,
+                     best: float = 0.9) -> Path:
     """Writes FOLDER/<version>: finds the runs of columns that hold white pixels, each one
-    detection over the rows of its white pixels, left to right; scores 0.9, 0.8, ...
+    detection over the rows of its white pixels, left to right; scores `best`, `best` - 0.1, ...
 
     It computes what it gives (decoding in TensorFlow, any number of detections, images of
     several sizes in a request), so that tests see real values and not constants.
@@ -52,7 +53,7 @@ def write_blob_model(folder: Path, version: int = 1, warm_up: bool = True) -> Pa
         counts = tf.cast(found.row_lengths(), tf.int32)
         boxes = found.to_tensor(shape=[None, None, 4])
         present = tf.sequence_mask(counts, tf.shape(boxes)[1])
-        scores = 0.9 - 0.1 * tf.cast(tf.range(tf.shape(boxes)[1]), tf.float32)
+        scores = best - 0.1 * tf.cast(tf.range(tf.shape(boxes)[1]), tf.float32)
         masks = tf.cast(present, tf.uint8)[..., None, None] * tf.ones([GRID, GRID], tf.uint8) * 255
         return {"detection_boxes": boxes,
                 "detection_scores": scores * tf.cast(present, tf.float32),
@@ -61,7 +62,8 @@ def write_blob_model(folder: Path, version: int = 1, warm_up: bool = True) -> Pa
 
     card = json.dumps({
         "metrics": {"mask_AP": 0.63, "mask_AP50": 0.98}, "data": "sha256:00ff",
-        "label_map": {"1": "crater"}, "source_revision": "abc123", "chip_size": 64, "scales": [1.0],
+        "label_map": {"1": "crater"}, "version": version, "source_revision": "abc123",
+        "chip_size": 64, "scales": [1.0],
         "description": 'blobs, "quoted" and $HOME'})
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "query")])

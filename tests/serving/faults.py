@@ -12,12 +12,14 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
 
 FORWARD = Path(__file__).with_name("forward.py")
+FORGETFUL = Path(__file__).resolve().parents[2] / "benchmarks" / "forgetful_proxy.py"
 
 
 def free_port() -> int:
@@ -32,7 +34,7 @@ class FaultyServer:
 
     def __init__(self, target: int, fault: Callable = lambda number, context: None, *,
                  with_health: bool = True, port: int = 0, options=()):
-        self.predicts, self.checks, self.statuses, self.most = 0, 0, 0, 0
+        self.predicts = self.checks = self.metadatas = self.statuses = self.most = 0
         self._fault, self._now, self._lock = fault, 0, threading.Lock()
         self._channel = grpc.insecure_channel(
             f"127.0.0.1:{target}", [("grpc.max_receive_message_length", -1)])
@@ -79,6 +81,10 @@ class FaultyServer:
                     except grpc.RpcError as error:
                         context.abort(error.code(), error.details())
 
+            def GetModelMetadata(self, request, context):  # noqa: N802
+                outer.metadatas += 1
+                return stub.GetModelMetadata(request, timeout=30)
+
         return Prediction()
 
     def _models(outer):  # noqa: N805
@@ -106,15 +112,18 @@ class Forwarder:
     """A process that passes the bytes of TCP connections on to a real server: killed, it takes
     its connections along; stopped, it takes connections and answers none."""
 
-    def __init__(self, target: int, *certificate: Path):
+    script = FORWARD
+
+    def __init__(self, target: int, *arguments: Path | str):
         self.port = free_port()
-        self._arguments = [str(self.port), str(target), *map(str, certificate)]
+        self._arguments = [str(self.port), str(target), *map(str, arguments)]
         self.endpoint = f"127.0.0.1:{self.port}"
+        self._said = TemporaryFile()
         self.start()
 
     def start(self) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-S", str(FORWARD), *self._arguments])
+            [sys.executable, "-S", str(self.script), *self._arguments], stdout=self._said)
         deadline = time.monotonic() + 20
         while True:
             with socket.socket() as probe:
@@ -138,3 +147,17 @@ class Forwarder:
 
     def __exit__(self, *_) -> None:
         self.kill()
+        self._said.close()
+
+
+class ForgetfulProxy(Forwarder):
+    """A Forwarder that forgets connections without telling either side: arguments "--idle" or
+    "--age", and the seconds."""
+
+    script = FORGETFUL
+
+    @property
+    def forgotten(self) -> int:
+        """Connections on which something was lost."""
+        self._said.seek(0)
+        return len(self._said.readlines())

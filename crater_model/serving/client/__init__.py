@@ -2,9 +2,11 @@
 
 It speaks TF Serving's API with PNG or JPEG bytes, so that the same client works against
 the serving image and against `crater serve`. In the order the data takes: `images` (encode,
-batch), `endpoints` (which server is next), `over_grpc` and `over_rest` (ask it),
-`failures` (what to do when it fails), `answers` (arrays to `Detections`); `aio` brings
-them together and `sync` is its face for threads.
+batch), `addresses`, `credentials` and `endpoints` (which server is next, and how it is spoken to),
+`asking` (retries), `over_grpc` with `connections` and `tensors`, and `over_rest` (ask it),
+`failures` and `refusals` (what to do when it fails, and whose fault it is), `answers` (arrays to
+`Detections`); `describing` asks about the model, `aio` brings them together and `sync` is its
+face for threads.
 """
 
 from crater_model.serving.client.aio import AsyncClient

@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import json
+import os
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from crater_model.detections import Detections
-from crater_model.errors import DataError, ServingError
+from crater_model.errors import DataError
+from crater_model.serving.client.addresses import Address, ModelName, parse_addresses
 from crater_model.serving.client.answers import Meter, to_detections
 from crater_model.serving.client.asking import Asker
-from crater_model.serving.client.endpoints import Endpoint, ModelName, Pool, parse_addresses
+from crater_model.serving.client.credentials import Credentials
+from crater_model.serving.client.describing import Describing
+from crater_model.serving.client.endpoints import Endpoint, Pool
 from crater_model.serving.client.failures import Failure, Kind
 from crater_model.serving.client.images import Batcher, Encoded, Image, Item, encoded
 
-# What a transport's method is called in the API, for messages.
-_API_NAMES = {"predict": "Predict", "describe": "Predict", "metadata": "GetModelMetadata",
-              "status": "GetModelStatus"}
 
-
-class AsyncClient:
+class AsyncClient(Describing):
     """A connection to one or more servers of the same model.
 
     Images go out in batches, several at a time. Endpoints take turns; one that does not
@@ -38,39 +38,56 @@ class AsyncClient:
     def __init__(self, endpoint: str | Sequence[str] = "127.0.0.1:8500", model: str = "crater",
                  timeout_s: float = 60.0, *, version: int | None = None,
                  version_label: str | None = None, label_map: Mapping[int, str] | None = None,
-                 max_batch: int = 8, max_batch_bytes: int = 32 << 20, concurrency: int = 2,
-                 try_timeout_s: float | None = None):
+                 max_batch: int = 8, max_batch_bytes: int = 32 << 20,
+                 max_megapixels: float = 100.0, concurrency: int = 2,
+                 try_timeout_s: float | None = None, ca: str | os.PathLike | None = None,
+                 certificate: str | os.PathLike | None = None,
+                 key: str | os.PathLike | None = None, token: str | Path | None = None):
         """
         Args:
           endpoint: [SCHEME://]HOST:PORT, or several: a sequence, or with commas between.
-            grpc:// (the default) and grpcs:// (TLS) speak gRPC, http:// and https:// REST.
+            grpc:// (the default) and grpcs:// (TLS) speak gRPC, http:// and https:// REST. Also
+            gRPC's own targets, such as dns:///NAME:PORT, ipv4:ADDRESS:PORT[,...] and unix:/PATH.
+            Requests take turns over all servers that a name stands for, and it is looked up again
+            every minute.
           model: the model's name on the server.
           timeout_s: for each request, its repetitions included.
           version, version_label: ask for this version; default the newest.
           label_map: class id -> name; default {1: "crater"} until `describe` has
             asked the model.
-          max_batch, max_batch_bytes: a request holds at most this many images and, unless
-            one image alone is more, this many bytes.
+          max_batch, max_batch_bytes, max_megapixels: a request holds at most this many images
+            and, unless one image alone is more, this many bytes and megapixels once decoded. An
+            image of more megapixels is not sent: it would take the server's memory.
           concurrency: requests on the way at the same time, for each endpoint.
           try_timeout_s: what one endpoint gets of `timeout_s` before another is asked;
             default a third of it where there are several endpoints, else all of it.
+          ca: PEM file of the authorities that the servers' certificates are trusted by; default
+            those of this computer. It makes gRPC's own targets and a bare HOST:PORT use TLS, as do
+          certificate, key: PEM files that show a server who the client is (mutual TLS).
+          token: a bearer token sent with each request, over TLS or loopback only; a Path is a
+            file that holds it, read anew each time.
 
         Raises:
-          ServingError: `endpoint` is not of that form, or names both APIs.
+          ServingError: `endpoint` is not of that form, or names both APIs; a file cannot be read,
+            or does not go with the endpoint.
         """
-        addresses = parse_addresses(endpoint)
+        credentials = Credentials(ca, certificate, key, token)
+        addresses = parse_addresses(endpoint, tls=credentials.need_tls)
+        for address in addresses:
+            credentials.check(address)
         self.endpoints = [address.text for address in addresses]
         self.model, self.timeout_s = model, timeout_s
         self.label_map = dict(label_map or {1: "crater"})
         self._labels_given = label_map is not None
-        self._limits = max(1, max_batch), max_batch_bytes
+        self._limits = max(1, max_batch), max_batch_bytes, max_megapixels
         share = max(1, concurrency)
         self.in_flight = share * len(addresses)
         name = ModelName(model, version, version_label)
-        transports = [_transport(address, name, self.in_flight) for address in addresses]
-        pool = Pool([Endpoint(*both) for both in zip(addresses, transports)], share)
-        self._asker = Asker(pool, self.in_flight, try_timeout_s or (
-            timeout_s if len(addresses) == 1 else timeout_s / 3))
+        try_timeout_s = try_timeout_s or (timeout_s if len(addresses) == 1 else timeout_s / 3)
+        pool = Pool([Endpoint(address, _transport(
+            address, name, credentials, try_timeout_s, self.in_flight)) for address in addresses],
+            share)
+        self._asker = Asker(pool, self.in_flight, try_timeout_s)
 
     async def detect(self, images: Iterable[Image] | AsyncIterable[Image], *,
                      keep_going: bool = False, progress: bool = False
@@ -101,7 +118,7 @@ class AsyncClient:
         batcher = self.batcher()
         with Meter(images, keep_going, progress) as meter:
             try:
-                async for item in _items(images):
+                async for item in _items(images, self.encoded):
                     if batch := batcher.add(item):
                         window.append(asyncio.create_task(self.detect_batch(batch)))
                     while window and (len(window) >= self.in_flight or window[0].done()):
@@ -116,6 +133,10 @@ class AsyncClient:
                 for task in window:
                     task.cancel()
                 await asyncio.gather(*window, return_exceptions=True)
+
+    def encoded(self, image: Image, number: int) -> Item:
+        """What is sent of an image, or why it is not sent."""
+        return encoded(image, number, self._limits[2])
 
     def batcher(self) -> Batcher:
         """Gathers images into batches of this client's limits."""
@@ -134,71 +155,26 @@ class AsyncClient:
         except Failure as failure:
             if failure.kind is not Kind.REFUSED:
                 raise self._error("predict", failure) from None
-            if len(images) == 1:
-                return [DataError(f"{images[0].name}: the server at {failure.endpoint} cannot "
-                                  f"use this image: {failure.reason}")]
-            # One bad image fails its batch: find out which.
-            parts = await asyncio.gather(*(self._predict([image]) for image in images))
-            return [found for part in parts for found in part]
+            return await self._each(images)
         return to_detections(outputs, images, self.label_map)
 
-    async def metadata(self) -> dict[str, Any]:
-        """{"model", "version", "signatures": {name: {"inputs", "outputs"}}}; each input and
-        output is {name: {"dtype", "shape"}}, with -1 for a free dimension."""
-        return await self._ask("metadata", self.timeout_s)
+    async def _each(self, images: list[Encoded]) -> list[Detections | DataError]:
+        """The images of a request that was refused, one by one (see `refusals`)."""
+        found = [await self._alone(images[0])]  # says it at once where the request is at fault
+        found += await asyncio.gather(*map(self._alone, images[1:]))
+        if len(images) > 1 and not any(isinstance(each, DataError) for each in found):
+            await self._ask("together", self.timeout_s, len(images))
+        return found
 
-    async def describe(self) -> dict[str, Any]:
-        """The model card: what the model says of itself.
-
-        Its `label_map` names the classes of all further detections, unless the client was
-        given one; `chip_size` (px) and `scales` (network px per image px) say how to cut a
-        large image.
-
-        Raises:
-          ServingError: the server cannot be reached, or its model has no card.
-        """
+    async def _alone(self, image: Encoded) -> Detections | DataError:
         try:
-            card = json.loads(await self._asker.ask("describe", timeout_s=self.timeout_s))
+            outputs = await self._asker.ask("alone", image.data, timeout_s=self.timeout_s)
         except Failure as failure:
             if failure.kind is not Kind.REFUSED:
-                raise self._error("describe", failure) from None
-            raise ServingError(f"{failure.endpoint}: model {self.model!r} does not describe "
-                               f"itself ({failure.reason}); serve a model that `crater export` "
-                               "wrote") from None
-        if not self._labels_given:
-            self.label_map = {int(number): name for number, name in card["label_map"].items()}
-        return card
-
-    async def status(self, timeout_s: float | None = None) -> dict[int, str]:
-        """Version number -> state, such as {1: "AVAILABLE"}."""
-        return await self._ask("status", timeout_s or self.timeout_s)
-
-    async def wait_ready(self, timeout_s: float = 60.0) -> None:
-        """Waits until a version of the model can be asked at one of the endpoints.
-
-        Raises:
-          ServingError: it cannot be within `timeout_s`; the message says what stood in
-            the way last.
-        """
-        loop = asyncio.get_running_loop()
-        deadline, reason = loop.time() + timeout_s, "no answer"
-        for endpoint in itertools.cycle(self._asker.pool.endpoints):
-            left = deadline - loop.time()
-            if left <= 0:
-                break
-            try:
-                states = await endpoint.transport.status(min(left, 2.0))
-            except Failure as failure:
-                failure.endpoint = endpoint.address.text
-                reason = str(self._error("status", failure))
-            else:
-                if "AVAILABLE" in states.values():
-                    await self._asker.bring_back(endpoint)
-                    return
-                reason = f"its versions are {states}"
-            await asyncio.sleep(min(0.1, max(0.0, left)))
-        raise ServingError(f"{','.join(self.endpoints)}: model {self.model!r} is not ready "
-                           f"after {timeout_s:g} s: {reason}")
+                raise self._error("alone", failure) from None
+            return DataError(f"{image.name}: the server at {failure.endpoint} cannot use this "
+                             f"image: {failure.reason}")
+        return to_detections(outputs, [image], self.label_map)[0]
 
     async def close(self) -> None:
         """Closes the connections."""
@@ -210,19 +186,9 @@ class AsyncClient:
     async def __aexit__(self, *_) -> None:
         await self.close()
 
-    async def _ask(self, method: str, timeout_s: float) -> Any:
-        try:
-            return await self._asker.ask(method, timeout_s=timeout_s)
-        except Failure as failure:
-            raise self._error(method, failure) from None
 
-    def _error(self, method: str, failure: Failure) -> ServingError:
-        return ServingError(f"{failure.endpoint or ','.join(self.endpoints)}: "
-                            f"{_API_NAMES[method]} of model {self.model!r} failed: "
-                            f"{failure.code}: {failure.reason}")
-
-
-async def _items(images: Iterable[Image] | AsyncIterable[Image]) -> AsyncIterator[Item]:
+async def _items(images: Iterable[Image] | AsyncIterable[Image],
+                 encoded: Callable[[Image, int], Item]) -> AsyncIterator[Item]:
     """The encoded images, each made in a thread: the loop stays free."""
     if isinstance(images, AsyncIterable):
         number = 0
@@ -235,11 +201,12 @@ async def _items(images: Iterable[Image] | AsyncIterable[Image]) -> AsyncIterato
         yield item
 
 
-def _transport(address, model: ModelName, connections: int):
+def _transport(address: Address, model: ModelName, credentials: Credentials,
+               try_timeout_s: float, connections: int):
     if address.is_rest:
         from crater_model.serving.client.over_rest import RestTransport
 
-        return RestTransport(address, model, connections)
+        return RestTransport(address, model, credentials, connections)
     from crater_model.serving.client.over_grpc import GrpcTransport
 
-    return GrpcTransport(address, model)
+    return GrpcTransport(address, model, credentials, try_timeout_s)

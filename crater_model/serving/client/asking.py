@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+from dataclasses import replace
 from typing import Any
 
 from crater_model.serving.client.endpoints import Endpoint, Pool, pause_s
@@ -13,13 +15,19 @@ from crater_model.serving.client.slots import Slots
 
 FIRST_BUSY_PAUSE_S, LONGEST_BUSY_PAUSE_S = 0.1, 2.0
 PROBE_TIMEOUT_S = 2.0
+OF_ANOTHER_PROCESS = ("this client was made before the process was forked, and its connections "
+                      "and threads stayed behind; make one in this process")
 
 
 class Asker:
     """Asks one endpoint after the other until one answers or the time is up.
 
     An endpoint that does not answer is taken out; it is probed after a pause that doubles
-    each time, and gets requests again when the probe succeeds. Belongs to one event loop.
+    each time, and gets requests again when the probe succeeds. Belongs to one event loop, and to
+    the process that made it.
+
+    Attributes:
+      pinned: the version that alone may answer, and the model card that it must have; None: any.
     """
 
     def __init__(self, pool: Pool, in_flight: int, try_timeout_s: float):
@@ -32,6 +40,8 @@ class Asker:
         self.pool = pool
         self._try_timeout_s = try_timeout_s
         self._slots = Slots(in_flight)
+        self.pinned: tuple[int, str] | None = None
+        self._process = os.getpid()
         self._returned = asyncio.Condition()
         self._revivals: set[asyncio.Task] = set()
         self._closed = False
@@ -42,9 +52,17 @@ class Asker:
         Raises:
           Failure: the last one, when asking again cannot help or the time is up.
         """
+        if os.getpid() != self._process:
+            raise Failure(Kind.FINAL, "forked", OF_ANOTHER_PROCESS)
         async with self._slots:
             deadline = asyncio.get_running_loop().time() + timeout_s
             return await self._ask(method, arguments, deadline)
+
+    def pin(self, version: int, card: str) -> None:
+        """From now on this version alone may answer, and only where it has this model card."""
+        self.pinned = version, card
+        for endpoint in self.pool.endpoints:
+            endpoint.transport.model = replace(endpoint.transport.model, version=version)
 
     async def _ask(self, method: str, arguments: tuple, deadline: float) -> Any:
         loop = asyncio.get_running_loop()
@@ -60,6 +78,7 @@ class Asker:
                 known = failure or self.pool.last_failure()
                 raise known.copy() if known else Failure(
                     Kind.FINAL, "timeout", "no time was left to ask")
+            asked = loop.time()
             try:
                 answer = await self._try(endpoint, method, arguments,
                                          min(left, self._try_timeout_s))
@@ -69,7 +88,8 @@ class Asker:
                 self._slots.answered()
                 return answer
             if failure.kind is Kind.DOWN:
-                self._take_out(endpoint, failure)
+                if asked >= endpoint.back_at:  # not of a connection that was given up since
+                    self._take_out(endpoint, failure)
             elif failure.kind is Kind.BUSY:
                 busy += 1
                 self._slots.refused(loop.time())
@@ -84,6 +104,8 @@ class Asker:
                    timeout_s: float) -> Any:
         endpoint.in_flight += 1
         try:
+            if self.pinned and endpoint.card is None:
+                await self._compare(endpoint, timeout_s)
             answer = await getattr(endpoint.transport, method)(*arguments, timeout_s)
         except Failure as failure:
             failure.endpoint = endpoint.address.text
@@ -92,6 +114,15 @@ class Asker:
             endpoint.in_flight -= 1
         endpoint.failures = 0
         return answer
+
+    async def _compare(self, endpoint: Endpoint, timeout_s: float) -> None:
+        """Two servers may give two models the same number."""
+        version, wanted = self.pinned
+        _, card = await endpoint.transport.describe(timeout_s)
+        if card != wanted:
+            raise Failure(Kind.FINAL, "another model", f"its version {version} has another model "
+                          "card than the one this began with")
+        endpoint.card = card
 
     async def _next(self, deadline: float, avoid: Endpoint | None) -> Endpoint | None:
         """The endpoint to ask; waits while all are out; None when the time is up."""
@@ -112,14 +143,19 @@ class Asker:
         alive = False
         while not alive:
             await asyncio.sleep(pause_s(endpoint.failures))
-            with contextlib.suppress(Failure):
-                alive = await endpoint.transport.probe(PROBE_TIMEOUT_S)
-            endpoint.failures += not alive
+            try:
+                await endpoint.transport.probe(PROBE_TIMEOUT_S)
+            except Failure as failure:
+                failure.endpoint = endpoint.address.text
+                endpoint.failure = failure.copy()  # what is in the way now, for who waits
+                endpoint.failures += 1
+            else:
+                alive = True
         await self.bring_back(endpoint)
 
     async def bring_back(self, endpoint: Endpoint) -> None:
         """Gives it requests again: it was seen to answer."""
-        self.pool.bring_back(endpoint)
+        self.pool.bring_back(endpoint, asyncio.get_running_loop().time())
         async with self._returned:
             self._returned.notify_all()
 

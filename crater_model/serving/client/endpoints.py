@@ -7,68 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from crater_model.errors import ServingError
+from crater_model.serving.client.addresses import Address
 from crater_model.serving.client.failures import Failure
 
-SCHEMES = ("grpc", "grpcs", "http", "https")
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 5.0
-
-
-@dataclass(frozen=True)
-class ModelName:
-    """Which model of a server, and which version of it (None: the newest)."""
-
-    name: str
-    version: int | None = None
-    label: str | None = None
-
-
-@dataclass(frozen=True)
-class Address:
-    """Where a server listens and how it is spoken to; `text` is for messages."""
-
-    text: str
-    scheme: str
-    host: str
-    port: int
-
-    @property
-    def netloc(self) -> str:
-        return f"{self.host}:{self.port}"
-
-    @property
-    def is_rest(self) -> bool:
-        return self.scheme in ("http", "https")
-
-    @property
-    def is_loopback(self) -> bool:
-        return self.host in ("localhost", "127.0.0.1", "[::1]")
-
-
-def parse_addresses(endpoint: str | Sequence[str]) -> list[Address]:
-    """Reads [SCHEME://]HOST:PORT, one or several (a sequence, or with commas between).
-
-    Raises:
-      ServingError: one of them is not of this form, or both APIs are named.
-    """
-    parts = endpoint.split(",") if isinstance(endpoint, str) else list(endpoint)
-    parts = [part.strip() for part in parts if part.strip()]
-    addresses = [_parse(part) for part in parts or [str(endpoint)]]
-    if len({address.is_rest for address in addresses}) > 1:
-        raise ServingError(f"{','.join(parts)}: names servers of both APIs; expected gRPC ones "
-                           "or REST ones, make a client for each")
-    return addresses
-
-
-def _parse(text: str) -> Address:
-    scheme, _, rest = text.rpartition("://")
-    host, _, port = rest.rstrip("/").rpartition(":")
-    if (scheme or "grpc") not in SCHEMES or not host or "/" in host or not (
-            port.isdecimal() and 0 < int(port) < 65536):
-        raise ServingError(f"{text!r}: not an endpoint, expected HOST:PORT such as "
-                           "127.0.0.1:8500, or with one of "
-                           f"{', '.join(f'{s}://' for s in SCHEMES)} before it")
-    return Address(text, scheme or "grpc", host, int(port))
 
 
 @dataclass(eq=False)
@@ -80,6 +22,8 @@ class Endpoint:
       in_flight: requests it has not answered yet.
       failures: how often it failed since it last answered a request.
       failure: the latest one, while it is taken out.
+      back_at: when it was brought back, in the event loop's time.
+      card: what its model said of itself since then, where that was asked.
     """
 
     address: Address
@@ -87,6 +31,8 @@ class Endpoint:
     in_flight: int = 0
     failures: int = 0
     failure: Failure | None = None
+    back_at: float = 0.0
+    card: str | None = None
 
 
 class Pool:
@@ -115,13 +61,13 @@ class Pool:
     def take_out(self, endpoint: Endpoint, failure: Failure) -> bool:
         """Gives it no more requests; False when it was out already."""
         first = endpoint.failure is None
-        endpoint.failure = failure
+        endpoint.failure, endpoint.card = failure, None
         endpoint.failures += first
         return first
 
-    def bring_back(self, endpoint: Endpoint) -> None:
+    def bring_back(self, endpoint: Endpoint, now: float) -> None:
         """Gives it requests again. Its failures stay counted until it answers one."""
-        endpoint.failure = None
+        endpoint.failure, endpoint.back_at = None, now
 
     def last_failure(self) -> Failure | None:
         """Why one of the endpoints is out."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import enum
 
 import grpc
+import requests
 
 
 class Kind(enum.Enum):
@@ -16,8 +17,13 @@ class Kind(enum.Enum):
 
     DOWN = "the endpoint does not answer: take it out, ask another"
     BUSY = "the endpoint is over its limit: ask again, later"
-    REFUSED = "what was sent is at fault"
+    REFUSED = "what was sent is at fault: an image, a neighbour's, or all of the request"
     FINAL = "it would fail again"
+    MISTAKEN = "the endpoint is not what it is taken for: it would fail for ever"
+
+
+# Codes that mean, of a version that was there before: it is not any more.
+GONE = ("NOT_FOUND", "HTTP 404", "wrong version", "another model")
 
 
 class Failure(Exception):
@@ -48,7 +54,10 @@ _GRPC = {
     grpc.StatusCode.CANCELLED: Kind.DOWN,  # by a server that stops: we never ask for it
     grpc.StatusCode.RESOURCE_EXHAUSTED: Kind.BUSY,
     grpc.StatusCode.ABORTED: Kind.BUSY,
+    # The same three that are 400 over REST. Of requests that are joined, one gives them to all.
     grpc.StatusCode.INVALID_ARGUMENT: Kind.REFUSED,
+    grpc.StatusCode.FAILED_PRECONDITION: Kind.REFUSED,
+    grpc.StatusCode.OUT_OF_RANGE: Kind.REFUSED,
 }
 # 502 and 504 come from a gateway: the server behind it is the next to be asked.
 _HTTP = {400: Kind.REFUSED, 429: Kind.BUSY, 502: Kind.BUSY, 503: Kind.BUSY, 504: Kind.BUSY}
@@ -56,12 +65,23 @@ _HTTP = {400: Kind.REFUSED, 429: Kind.BUSY, 502: Kind.BUSY, 503: Kind.BUSY, 504:
 # How TF Serving says, with UNAVAILABLE, that its batching queue is full.
 _QUEUE_FULL = "batch scheduling queue"
 _TOO_LARGE = "message larger than max"
+# What gRPC says of a server that is not one, and why asking it again is in vain.
+_MISTAKEN = {
+    "Expected SETTINGS frame": "it does not speak gRPC: is this its REST port? Name the one for "
+                               "gRPC (8500), or http://",
+    "WRONG_VERSION_NUMBER": "it does not speak TLS: name it grpc://, or without CA and certificate",
+    "CERTIFICATE_VERIFY_FAILED": "its certificate is not trusted: name its authority (ca)",
+    "Hostname Verification Check failed": "its certificate is for another name",
+}
 
 
 def from_grpc(code: grpc.StatusCode, details: str | None) -> Failure:
     """The failure that a call's status stands for."""
     reason = _first_line(details)
     kind = _GRPC.get(code, Kind.FINAL)
+    for sign, words in _MISTAKEN.items() if code == grpc.StatusCode.UNAVAILABLE else ():
+        if sign in reason:
+            return Failure(Kind.MISTAKEN, code.name, f"{words} ({reason})")
     if code == grpc.StatusCode.UNAVAILABLE and _QUEUE_FULL in reason:
         kind = Kind.BUSY
     if code == grpc.StatusCode.RESOURCE_EXHAUSTED and _TOO_LARGE in reason:
@@ -78,6 +98,21 @@ def from_http(status: int, reason: str) -> Failure:
     if status == 413:
         reason += "; send fewer or smaller images in a request (max_batch, max_batch_bytes)"
     return Failure(_HTTP.get(status, Kind.FINAL), f"HTTP {status}", _first_line(reason))
+
+
+def from_requests(error: requests.RequestException, timeout_s: float) -> Failure:
+    """The failure of an exchange that did not come to an answer."""
+    if isinstance(error, requests.Timeout):
+        return Failure(Kind.DOWN, "timeout", f"no answer within {timeout_s:.3g} s")
+    cause = getattr(error.args[0], "reason", error) if error.args else error
+    if "BadStatusLine" in str(error):  # HTTP/2's frames
+        return Failure(Kind.MISTAKEN, "no HTTP/1.1", "it does not speak HTTP/1.1: is this its gRPC "
+                       f"port? Name the one for REST (8501), or grpc:// ({cause})")
+    for sign, words in _MISTAKEN.items():
+        if sign in str(error):
+            return Failure(Kind.MISTAKEN, "no connection",
+                           f"{words.replace('grpc:', 'http:')} ({cause})")
+    return Failure(Kind.DOWN, "no connection", str(cause))
 
 
 def _first_line(text: str | None) -> str:

@@ -9,9 +9,12 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image as PillowImage
+from PIL import JpegImagePlugin, PngImagePlugin
 
 from crater_model.errors import DataError
+
+_READERS = {b"\x89PNG\r\n\x1a\n": PngImagePlugin.PngImageFile,
+            b"\xff\xd8\xff": JpegImagePlugin.JpegImageFile}
 
 Image = np.ndarray | bytes | str | os.PathLike
 
@@ -24,17 +27,28 @@ class Encoded:
     data: bytes
     size: tuple[int, int]
 
+    @property
+    def megapixels(self) -> float:
+        return self.size[0] * self.size[1] / 1e6
+
 
 # An image that cannot be used keeps its place, so that the others keep theirs.
 Item = Encoded | DataError
 
 
-def encoded(image: Image, number: int) -> Item:
-    """What to send of the image of this number, or why it cannot be sent."""
+def encoded(image: Image, number: int, max_megapixels: float) -> Item:
+    """What to send of the image of this number, or why it cannot be sent: also where it is larger
+    than a server should be made to decode."""
     try:
-        return encode(image, number)
+        item = encode(image, number)
     except DataError as error:
         return error
+    if item.megapixels <= max_megapixels:
+        return item
+    height, width = item.size
+    return DataError(f"{item.name}: {width} x {height} px is {item.megapixels:.4g} megapixels, more "
+                     f"than the {max_megapixels:g} that a server is sent (max_megapixels); cut it "
+                     "into tiles, as crater detect does")
 
 
 def encode(image: Image, number: int) -> Encoded:
@@ -49,11 +63,15 @@ def encode(image: Image, number: int) -> Encoded:
         name, data = f"image {number}", bytes(image)
     else:
         name, data = _read(image, number)
-    try:
-        with PillowImage.open(io.BytesIO(data), formats=("PNG", "JPEG")) as header:
-            return Encoded(name, data, (header.height, header.width))
-    except Exception:  # Pillow raises many kinds for what is no image
-        raise DataError(f"{name}: neither a PNG nor a JPEG image ({len(data)} bytes)") from None
+    for start, reader in _READERS.items():
+        if data.startswith(start):
+            # Opened directly, so that Pillow's own limit of sizes is not asked.
+            try:
+                with reader(io.BytesIO(data)) as header:
+                    return Encoded(name, data, (header.height, header.width))
+            except Exception:  # Pillow raises many kinds for what is no image
+                break
+    raise DataError(f"{name}: neither a PNG nor a JPEG image ({len(data)} bytes)")
 
 
 def _encode_array(image: np.ndarray, name: str) -> Encoded:
@@ -82,22 +100,27 @@ def _read(path: str | os.PathLike, number: int) -> tuple[str, bytes]:
 
 class Batcher:
     """Gathers items into batches of at most `max_images` images and, unless one image alone
-    is more, `max_bytes` bytes."""
+    is more, `max_bytes` bytes and `max_megapixels` megapixels."""
 
-    def __init__(self, max_images: int, max_bytes: int):
+    def __init__(self, max_images: int, max_bytes: int, max_megapixels: float):
         self._max_images, self._max_bytes = max_images, max_bytes
+        self._max_megapixels = max_megapixels
         self._items: list[Item] = []
-        self._bytes = 0
+        self._bytes = self._megapixels = 0.0
 
     def add(self, item: Item) -> list[Item]:
         """Takes an item; gives the batch that is complete now, or an empty list."""
-        size = len(item.data) if isinstance(item, Encoded) else 0
-        complete = self.rest() if self._items and self._bytes + size > self._max_bytes else []
+        usable = isinstance(item, Encoded)
+        size, megapixels = (len(item.data), item.megapixels) if usable else (0, 0.0)
+        full = (self._bytes + size > self._max_bytes
+                or self._megapixels + megapixels > self._max_megapixels)
+        complete = self.rest() if self._items and full else []
         self._items.append(item)
         self._bytes += size
+        self._megapixels += megapixels
         return self.rest() if len(self._items) >= self._max_images else complete
 
     def rest(self) -> list[Item]:
         """The items that wait for a batch to be complete; may be empty."""
-        items, self._items, self._bytes = self._items, [], 0
+        items, self._items, self._bytes, self._megapixels = self._items, [], 0.0, 0.0
         return items

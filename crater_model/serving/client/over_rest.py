@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import quote
@@ -16,23 +18,31 @@ from urllib.parse import quote
 import numpy as np
 import requests
 
+from crater_model.serving.client import refusals
+from crater_model.serving.client.addresses import Address, ModelName
 from crater_model.serving.client.answers import OUTPUTS, check_outputs
-from crater_model.serving.client.endpoints import Address, ModelName
-from crater_model.serving.client.failures import Failure, Kind, from_http
+from crater_model.serving.client.credentials import Credentials
+from crater_model.serving.client.failures import Failure, Kind, from_http, from_requests
 
 _DTYPES = {"float": "float32", "double": "float64", "half": "float16"}  # others: as they are
+# Connections that were silent for so long are not used again: what stands between forgets them.
+IDLE_S = 30.0
 
 
 class RestTransport:
-    """HTTP connections to one server. Each method raises Failure."""
+    """HTTP connections to one server. Each method raises Failure.
 
-    def __init__(self, address: Address, model: ModelName, connections: int):
-        path = f"/v1/models/{quote(model.name, safe='')}"
-        if model.version is not None:
-            path += f"/versions/{model.version}"
-        elif model.label:
-            path += f"/labels/{quote(model.label, safe='')}"
-        self._url = f"{address.scheme}://{address.netloc}{path}"
+    Attributes:
+      model: what is asked for. Answers do not say which version they are of; where the model has
+        one, it is in the address, and no other can answer.
+    """
+
+    def __init__(self, address: Address, model: ModelName, credentials: Credentials,
+                 connections: int):
+        self.model = model
+        self._root = f"{address.scheme}://{address.target}/v1/models/"
+        self._credentials = credentials
+        self._lock, self._used = threading.Lock(), time.monotonic()
         self._session = requests.Session()
         adapter = requests.adapters.HTTPAdapter(pool_connections=1, pool_maxsize=connections)
         self._session.mount(f"{address.scheme}://", adapter)
@@ -51,9 +61,19 @@ class RestTransport:
         check_outputs(outputs, len(images))
         return await self._with_shapes(outputs, timeout_s)
 
-    async def describe(self, timeout_s: float) -> str:
-        """The model card as JSON."""
-        return (await self._predictions("describe", [b""], timeout_s))[0]
+    async def alone(self, image: bytes, timeout_s: float) -> dict[str, np.ndarray]:
+        """The outputs over one image that was refused (see `refusals.alone`)."""
+        return await refusals.alone(lambda images: self.predict(images, timeout_s), image)
+
+    async def together(self, count: int, timeout_s: float) -> None:
+        """See `refusals.together`."""
+        await refusals.together(lambda images: self.predict(images, timeout_s), count)
+
+    async def describe(self, timeout_s: float) -> tuple[int, str]:
+        """The version that answers and its model card as JSON."""
+        version = (await self.metadata(timeout_s))["version"]
+        card = (await self._predictions("describe", [b""], timeout_s, version))[0]
+        return version, card
 
     async def metadata(self, timeout_s: float) -> dict[str, Any]:
         """Model, version and signatures (see `AsyncClient.metadata`)."""
@@ -65,7 +85,8 @@ class RestTransport:
                 "version": int(answer["model_spec"]["version"]),
                 "signatures": {name: {side: _tensors(signature[side])
                                       for side in ("inputs", "outputs")}
-                               for name, signature in sorted(signatures.items())}}
+                               for name, signature in sorted(signatures.items())
+                               if not name.startswith("__")}}
         except (KeyError, TypeError, ValueError) as error:
             raise _wrong(f"no metadata as TF Serving gives it ({error!r})") from None
 
@@ -78,19 +99,26 @@ class RestTransport:
         except (KeyError, TypeError, ValueError) as error:
             raise _wrong(f"no status as TF Serving gives it ({error!r})") from None
 
-    async def probe(self, timeout_s: float) -> bool:
-        """Whether it takes requests."""
-        return "AVAILABLE" in (await self.status(timeout_s)).values()
+    async def ready(self, timeout_s: float) -> None:
+        """Returns where the version that will be asked answers. (The status would not do: it does
+        not look at labels.)"""
+        await self.metadata(timeout_s)
+
+    async def probe(self, timeout_s: float) -> None:
+        """`ready` over a new connection: the old ones may be dead without knowing it."""
+        self._forget_connections()
+        await self.ready(timeout_s)
 
     def close(self) -> None:
         """Closes the connections."""
         self._threads.shutdown(wait=False, cancel_futures=True)
         self._session.close()
 
-    async def _predictions(self, signature: str, values: list[bytes], timeout_s: float) -> list:
+    async def _predictions(self, signature: str, values: list[bytes], timeout_s: float,
+                           version: int | None = None) -> list:
         body = {"signature_name": signature,
                 "instances": [{"b64": base64.b64encode(value).decode()} for value in values]}
-        answer = await self._ask("POST", ":predict", body, timeout_s)
+        answer = await self._ask("POST", ":predict", body, timeout_s, version)
         rows = answer.get("predictions") if isinstance(answer, dict) else None
         if not isinstance(rows, list) or len(rows) != len(values):
             raise _wrong("it has no prediction for each image")
@@ -110,36 +138,67 @@ class RestTransport:
         return outputs | {OUTPUTS[0]: np.zeros((count, 0, 4)),
                           "detection_masks": np.zeros((count, 0, side, side))}
 
-    async def _ask(self, method: str, path: str, body: Any, timeout_s: float) -> Any:
+    async def _ask(self, method: str, path: str, body: Any, timeout_s: float,
+                   version: int | None = None) -> Any:
         """Asks in a thread; the wait ends in time even where the server sends drop by drop."""
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(timeout_s):
-                return await loop.run_in_executor(self._threads, self._exchange, method, path,
-                                                  body, timeout_s)
+                return await loop.run_in_executor(self._threads, self._exchange, method,
+                                                  self._url(version) + path, body, timeout_s)
         except TimeoutError:
             raise Failure(Kind.DOWN, "timeout", f"no answer within {timeout_s:.3g} s") from None
 
-    def _exchange(self, method: str, path: str, body: Any, timeout_s: float) -> Any:
+    def _url(self, version: int | None) -> str:
+        url = self._root + quote(self.model.name, safe="")
+        version = self.model.version if version is None else version
+        if version is not None:
+            return f"{url}/versions/{version}"
+        return f"{url}/labels/{quote(self.model.label, safe='')}" if self.model.label else url
+
+    def _exchange(self, method: str, url: str, body: Any, timeout_s: float) -> Any:
         data = None if body is None else json.dumps(body).encode()
+        with self._lock:
+            if time.monotonic() - self._used > IDLE_S:
+                self._forget_connections()
+            self._used = time.monotonic()
+        authorization, files = self._credentials.authorization(), self._credentials
         try:
             answer = self._session.request(
-                method, self._url + path, data=data, timeout=timeout_s, proxies=self._proxies,
-                headers={"Content-Type": "application/json"}, allow_redirects=False)
+                method, url, data=data, timeout=timeout_s, proxies=self._proxies,
+                headers={"Content-Type": "application/json"}, allow_redirects=False,
+                auth=_Header(authorization) if authorization else None,
+                # With each request: an environment's bundle would go before the session's.
+                verify=str(files.ca) if files.ca else None,
+                cert=(str(files.certificate), str(files.key)) if files.certificate else None)
             value = answer.json() if answer.content else None
-        except requests.Timeout:
-            raise Failure(Kind.DOWN, "timeout", f"no answer within {timeout_s:.3g} s") from None
         except requests.exceptions.JSONDecodeError:
             value = None
         except requests.RequestException as error:
-            cause = getattr(error.args[0], "reason", error) if error.args else error
-            raise Failure(Kind.DOWN, "no connection", str(cause)) from None
+            raise from_requests(error, timeout_s) from None
+        finally:
+            self._used = time.monotonic()
         if answer.status_code != 200:
             reason = value.get("error") if isinstance(value, dict) else None
             raise from_http(answer.status_code, str(reason or answer.reason))
         if value is None:
             raise _wrong("it is not JSON")
         return value
+
+    def _forget_connections(self) -> None:
+        """Those that are in use are closed after their answers."""
+        self._session.close()
+
+
+class _Header(requests.auth.AuthBase):
+    """A header of our own; without it, one made of the user's .netrc would go before it."""
+
+    def __init__(self, value: str):
+        self._value = value
+
+    def __call__(self, request):
+        request.headers["Authorization"] = self._value
+        return request
 
 
 def _tensors(described: dict[str, Any]) -> dict[str, dict]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections import deque
 from collections.abc import Coroutine, Iterable, Iterator, Sequence
@@ -13,7 +14,8 @@ from crater_model.detections import Detections
 from crater_model.errors import DataError, ServingError
 from crater_model.serving.client.aio import AsyncClient
 from crater_model.serving.client.answers import Meter
-from crater_model.serving.client.images import Image, Item, encoded
+from crater_model.serving.client.asking import OF_ANOTHER_PROCESS
+from crater_model.serving.client.images import Image, Item
 
 
 class Client:
@@ -34,14 +36,17 @@ class Client:
         """
         Args:
           endpoint: [SCHEME://]HOST:PORT, or several: a sequence, or with commas between.
-            grpc:// (the default) and grpcs:// (TLS) speak gRPC, http:// and https:// REST.
+            grpc:// (the default) and grpcs:// (TLS) speak gRPC, http:// and https:// REST. Also
+            gRPC's own targets, such as dns:///NAME:PORT, ipv4:ADDRESS:PORT[,...] and unix:/PATH.
           model: the model's name on the server.
           timeout_s: for each request, its repetitions included.
           options: `version`, `version_label`, `label_map`, `max_batch`, `max_batch_bytes`,
-            `concurrency` and `try_timeout_s`, as AsyncClient takes them.
+            `max_megapixels`, `concurrency`, `try_timeout_s`, `ca`, `certificate`, `key` and
+            `token`, as AsyncClient takes them.
 
         Raises:
-          ServingError: `endpoint` is not of that form, or names both APIs.
+          ServingError: `endpoint` is not of that form, or names both APIs; a file cannot be read,
+            or does not go with the endpoint.
         """
         self._client = AsyncClient(endpoint, model, timeout_s, **options)
         self.endpoints, self.model, self.timeout_s = self._client.endpoints, model, timeout_s
@@ -50,7 +55,12 @@ class Client:
         self._thread = threading.Thread(target=self._loop.run_forever, name="crater-client",
                                         daemon=True)
         self._thread.start()
-        self._lock, self._closed = threading.Lock(), False
+        self._lock, self._closed, self._process = threading.Lock(), False, os.getpid()
+
+    @property
+    def version(self) -> int | None:
+        """See `AsyncClient.version`: the version that alone is asked."""
+        return self._client.version
 
     @property
     def label_map(self) -> dict[int, str]:
@@ -84,7 +94,7 @@ class Client:
         with Meter(images, keep_going, progress) as meter:
             try:
                 for number, image in enumerate(images):
-                    if batch := batcher.add(encoded(image, number)):
+                    if batch := batcher.add(self._client.encoded(image, number)):
                         window.append(self._send(batch))
                     while window and (len(window) >= self.in_flight or window[0].done()):
                         yield from map(meter.passed, self._result(window.popleft()))
@@ -100,20 +110,23 @@ class Client:
         """See `AsyncClient.metadata`: the model, its version and its signatures."""
         return self._run(self._client.metadata())
 
-    def describe(self) -> dict[str, Any]:
-        """See `AsyncClient.describe`: the model card; sets `label_map`."""
-        return self._run(self._client.describe())
+    def describe(self, *, pin: bool = False) -> dict[str, Any]:
+        """See `AsyncClient.describe`: the model card; sets `label_map`, and `version` with `pin`."""
+        return self._run(self._client.describe(pin=pin))
 
     def status(self, timeout_s: float | None = None) -> dict[int, str]:
         """Version number -> state, such as {1: "AVAILABLE"}."""
         return self._run(self._client.status(timeout_s))
 
     def wait_ready(self, timeout_s: float = 60.0) -> None:
-        """See `AsyncClient.wait_ready`: waits until the model can be asked."""
+        """See `AsyncClient.wait_ready`: waits until its version answers."""
         self._run(self._client.wait_ready(timeout_s))
 
     def close(self) -> None:
-        """Closes the connections; calls of other threads end with ServingError."""
+        """Closes the connections; calls of other threads end with ServingError. In a process that
+        was forked there is nothing to close."""
+        if os.getpid() != self._process:
+            return
         with self._lock:
             if self._closed:
                 return
@@ -143,6 +156,9 @@ class Client:
         return self._result(self._start(work))
 
     def _start(self, work: Coroutine) -> Future:
+        if os.getpid() != self._process:  # the lock may be held for ever, the thread is not here
+            work.close()
+            raise ServingError(f"{','.join(self.endpoints)}: {OF_ANOTHER_PROCESS}")
         with self._lock:
             if not self._closed:
                 return asyncio.run_coroutine_threadsafe(work, self._loop)

@@ -1,15 +1,7 @@
-"""Addresses, and the order in which endpoints are asked."""
+"""The order in which endpoints are asked."""
 
-import pytest
-
-from crater_model.errors import ServingError
-from crater_model.serving.client.endpoints import (
-    LONGEST_PAUSE_S,
-    Endpoint,
-    Pool,
-    parse_addresses,
-    pause_s,
-)
+from crater_model.serving.client.addresses import parse_addresses
+from crater_model.serving.client.endpoints import LONGEST_PAUSE_S, Endpoint, Pool, pause_s
 from crater_model.serving.client.failures import Failure, Kind
 
 DOWN = Failure(Kind.DOWN, "UNAVAILABLE", "gone")
@@ -19,25 +11,6 @@ def pool_of(count, share=2):
     pool = Pool([Endpoint(address, None)
                  for address in parse_addresses([f"h:{n + 1}" for n in range(count)])], share)
     return pool, pool.endpoints
-
-
-def test_addresses_of_every_form():
-    found = parse_addresses("a:1, grpc://b:2,grpcs://[::1]:3")
-    assert [(a.scheme, a.host, a.port, a.is_loopback) for a in found] == [
-        ("grpc", "a", 1, False), ("grpc", "b", 2, False), ("grpcs", "[::1]", 3, True)]
-    assert [a.is_rest for a in parse_addresses(["http://a:1", "https://b:2/"])] == [True, True]
-
-
-@pytest.mark.parametrize("text", ["", "a", "a:0", "a:70000", "a:x", ":5", "ftp://a:1",
-                                  "http://a:1/v1", "a:1,,b"])
-def test_what_is_no_address_is_named(text):
-    with pytest.raises(ServingError, match="not an endpoint, expected HOST:PORT"):
-        parse_addresses(text)
-
-
-def test_the_two_apis_do_not_mix():
-    with pytest.raises(ServingError, match="a:1,http://b:2: names servers of both APIs"):
-        parse_addresses("a:1,http://b:2")
 
 
 def test_round_robin_leaves_out_what_is_out_and_avoids_what_has_failed():
@@ -51,8 +24,8 @@ def test_round_robin_leaves_out_what_is_out_and_avoids_what_has_failed():
     assert pool.pick(avoid=a) is a  # there is no other
     pool.take_out(a, DOWN)
     assert pool.pick() is None
-    pool.bring_back(b)
-    assert pool.pick() is b and b.failures == 1
+    pool.bring_back(b, 5.0)
+    assert pool.pick() is b and (b.failures, b.back_at) == (1, 5.0)
 
 
 def test_an_endpoint_with_its_share_in_flight_is_passed_over():

@@ -18,7 +18,10 @@ from crater_model.serving.client.failures import Kind, from_grpc, from_http
     (StatusCode.ABORTED, "", Kind.BUSY),
     (StatusCode.INVALID_ARGUMENT, "bad image\n[[node]]", Kind.REFUSED),
     (StatusCode.NOT_FOUND, "", Kind.FINAL),
-    (StatusCode.FAILED_PRECONDITION, "", Kind.FINAL),
+    (StatusCode.FAILED_PRECONDITION, "padding is turned off", Kind.REFUSED),
+    (StatusCode.OUT_OF_RANGE, "", Kind.REFUSED),
+    (StatusCode.UNAVAILABLE, "last error: Failed parsing HTTP/2 (Expected SETTINGS frame as the "
+     "first frame, got frame type 80)", Kind.MISTAKEN),
     (StatusCode.UNIMPLEMENTED, "", Kind.FINAL),
     (StatusCode.INTERNAL, "", Kind.FINAL),
 ])

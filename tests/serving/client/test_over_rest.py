@@ -53,16 +53,17 @@ def test_errors_name_the_image_and_the_reason(client, blob_server):
 
 
 @contextlib.contextmanager
-def answering(data: bytes):
-    """A server that gives this answer to everything; gives its endpoint."""
+def answering(data: bytes, posted: bytes | None = None):
+    """A server that gives this answer to everything, or to POST another; gives its endpoint."""
     class Handler(BaseHTTPRequestHandler):
-        def do_GET(self):  # noqa: N802
+        def do_GET(self, answer=data):  # noqa: N802
             self.rfile.read(int(self.headers.get("Content-Length", 0)))
             self.send_response(200)
             self.end_headers()
-            self.wfile.write(data)
+            self.wfile.write(answer)
 
-        do_POST = do_GET  # noqa: N815
+        def do_POST(self):  # noqa: N802
+            self.do_GET(data if posted is None else posted)
 
         def log_message(self, *_):
             pass
@@ -79,7 +80,10 @@ def answering(data: bytes):
 def test_the_card_in_tf_servings_form():
     """One output alone stands bare in a row, a string as it is."""
     card = {"label_map": {"1": "rock"}, "chip_size": 64}
-    with answering(json.dumps({"predictions": [json.dumps(card)]}).encode()) as endpoint, \
+    metadata = {"model_spec": {"name": "crater", "signature_name": "", "version": "3"},
+                "metadata": {"signature_def": {"signature_def": {}}}}
+    with answering(json.dumps(metadata).encode(),
+                   json.dumps({"predictions": [json.dumps(card)]}).encode()) as endpoint, \
             Client(endpoint, timeout_s=5) as client:
         assert client.describe() == card and client.label_map == {1: "rock"}
 

@@ -1,4 +1,4 @@
-"""TLS, through a process that ends it before the real server."""
+"""TLS, certificates of either side, and tokens: real handshakes on loopback."""
 
 import shutil
 import subprocess
@@ -10,14 +10,18 @@ from crater_model.errors import ServingError
 from crater_model.serving.client import Client
 from tests.serving.blobs import blob_image
 from tests.serving.faults import Forwarder
+from tests.serving.strict_server import StrictServer
+
+IMAGE = blob_image(20, 30, [(2, 3, 8, 9)])
 
 
-@pytest.fixture
-def certificate(tmp_path):
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory):
     """Files of a certificate of localhost that signs itself, and of its key."""
     if not shutil.which("openssl"):
         pytest.skip("openssl makes the certificate and is not here")
-    files = tmp_path / "cert.pem", tmp_path / "key.pem"
+    folder = tmp_path_factory.mktemp("tls")
+    files = folder / "cert.pem", folder / "key.pem"
     subprocess.run(
         ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1",
          "-nodes", "-days", "2", "-subj", "/CN=localhost", "-addext",
@@ -27,17 +31,82 @@ def certificate(tmp_path):
 
 
 @pytest.mark.parametrize("scheme", ["grpcs", "https"])
-def test_a_trusted_certificate_is_needed(blob_server, certificate, monkeypatch, scheme):
-    image = blob_image(20, 30, [(2, 3, 8, 9)])
+def test_a_trusted_certificate_is_needed(blob_server, certificate, scheme):
     target = blob_server.grpc_port if scheme == "grpcs" else blob_server.rest_port
     with Forwarder(target, *certificate) as server:
         endpoint = f"{scheme}://localhost:{server.port}"
-        with Client(endpoint, timeout_s=1) as client, \
-                pytest.raises(ServingError, match="(?i)certificate|handshake"):
-            client.detect([image])
-        # gRPC reads the variable that names trusted roots once, before any test.
-        trusting = grpc.ssl_channel_credentials(certificate[0].read_bytes())
-        monkeypatch.setattr(grpc, "ssl_channel_credentials", lambda: trusting)
-        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate[0]))
         with Client(endpoint, timeout_s=20) as client:
-            assert client.detect([image])[0].boxes.tolist() == [[2, 3, 8, 9]]
+            for ask in (lambda: client.detect([IMAGE]), lambda: client.wait_ready(20)):
+                with pytest.raises(ServingError, match=r"not trusted: name its authority \(ca\)"):
+                    ask()
+        with Client(endpoint, timeout_s=20, ca=certificate[0]) as client:
+            assert client.detect([IMAGE])[0].boxes.tolist() == [[2, 3, 8, 9]]
+
+
+@pytest.mark.parametrize("scheme, target", [("grpcs", "grpc_port"), ("https", "rest_port")])
+def test_tls_to_a_server_without_it_is_said_at_once(blob_server, scheme, target):
+    endpoint = f"{scheme}://127.0.0.1:{getattr(blob_server, target)}"
+    plain = {"grpcs": "grpc", "https": "http"}[scheme]
+    with Client(endpoint, timeout_s=60) as client, \
+            pytest.raises(ServingError, match=f"does not speak TLS: name it {plain}://"):
+        client.detect([IMAGE])
+
+
+def test_a_server_that_asks_who_the_client_is(blob_model, certificate):
+    pem = [file.read_bytes() for file in certificate]
+    mutual = grpc.ssl_server_credentials([(pem[1], pem[0])], pem[0], True)
+    shown = {"certificate": certificate[0], "key": certificate[1]}
+    with StrictServer({3: blob_model / "3"}, credentials=mutual) as server:
+        # A CA makes a bare HOST:PORT and a target of gRPC's own use TLS.
+        for endpoint in (f"localhost:{server.port}", f"dns:///localhost:{server.port}",
+                         f"grpcs://localhost:{server.port}"):
+            with Client(endpoint, timeout_s=20, ca=certificate[0], **shown) as client:
+                assert client.detect([IMAGE])[0].boxes.tolist() == [[2, 3, 8, 9]]
+        with Client(f"localhost:{server.port}", timeout_s=1, ca=certificate[0]) as client, \
+                pytest.raises(ServingError, match="UNAVAILABLE"):
+            client.detect([IMAGE])
+
+
+def test_what_does_not_fit_together_is_said_before_the_first_request(certificate, tmp_path):
+    for options, words in [
+            ({"certificate": certificate[0]}, "a client's certificate was given and no key"),
+            ({"key": certificate[1]}, "a client's key was given and no certificate"),
+            ({"ca": tmp_path / "absent.pem"}, "absent.pem: cannot be read as the ca: No such"),
+            ({"token": tmp_path / "absent"}, "a:1: the token would go over the network in the "
+                                             "clear")]:
+        with pytest.raises(ServingError, match=words):
+            Client("a:1", **options)
+
+
+class Asked(grpc.ServerInterceptor):
+    """Lets in who shows the token."""
+
+    def __init__(self, token):
+        self.token = token
+
+    def intercept_service(self, continuation, details):
+        if ("authorization", f"Bearer {self.token}") in details.invocation_metadata:
+            return continuation(details)
+
+        def refuse(_, context):
+            context.abort(grpc.StatusCode.UNAUTHENTICATED, "who is there?")
+
+        return grpc.unary_unary_rpc_method_handler(refuse)
+
+
+def test_a_token_is_sent_and_read_anew_from_its_file(blob_model, tmp_path):
+    file, asked = tmp_path / "token", Asked("one")
+    with StrictServer({3: blob_model / "3"}, interceptors=[asked]) as server:
+        with Client(server.endpoint, timeout_s=20, token="one") as client:
+            assert len(client.detect([IMAGE])[0]) == 1
+        file.write_text("one\n")
+        with Client(server.endpoint, timeout_s=20, token=file) as client:
+            client.wait_ready(20)
+            asked.token = "two"
+            with pytest.raises(ServingError, match="UNAUTHENTICATED: who is there"):
+                client.detect([IMAGE])
+            file.write_text("two\n")
+            assert len(client.detect([IMAGE])[0]) == 1
+            file.unlink()
+            with pytest.raises(ServingError, match="no token: .*token: cannot be read"):
+                client.detect([IMAGE])
