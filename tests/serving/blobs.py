@@ -19,7 +19,7 @@ def blob_image(height: int, width: int, boxes) -> np.ndarray:
 
 
 def write_blob_model(folder: Path, version: int = 1, warm_up: bool = True,
-                     best: float = 0.9) -> Path:
+                     best: float = 0.9, description: str = 'blobs, "quoted" and $HOME') -> Path:
     """Writes FOLDER/<version>: finds the runs of columns that hold white pixels, each one
     detection over the rows of its white pixels, left to right; scores `best`, `best` - 0.1, ...
 
@@ -64,7 +64,7 @@ def write_blob_model(folder: Path, version: int = 1, warm_up: bool = True,
         "metrics": {"mask_AP": 0.63, "mask_AP50": 0.98}, "data": "sha256:00ff",
         "label_map": {"1": "crater"}, "version": version, "source_revision": "abc123",
         "chip_size": 64, "scales": [1.0],
-        "description": 'blobs, "quoted" and $HOME'})
+        "description": description})
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "query")])
     def describe(query):

@@ -314,7 +314,7 @@ class _Prediction(prediction_service_pb2_grpc.PredictionServiceServicer):
     def __init__(self, server: StrictServer):
         self.server = server
 
-    Predict = _answering(StrictServer.predict)
+    Predict = _answering(lambda server, request: server.predict(request))
 
     @_answering
     def GetModelMetadata(server, request):  # noqa: N802, N805 (get_model_metadata_impl.cc)

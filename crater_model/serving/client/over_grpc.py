@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from functools import partial
 from typing import Any
@@ -43,6 +44,9 @@ class GrpcTransport:
         self._connect = partial(_Stubs, address, credentials, try_timeout_s)
         self._stubs = self._connect()
         self._renewal: asyncio.Task | None = None
+        self._lanes: asyncio.Queue[str] = asyncio.Queue()
+        for output in random.sample(OUTPUTS, len(OUTPUTS)):  # other clients have other orders
+            self._lanes.put_nowait(output)
 
     async def predict(self, images: list[bytes], timeout_s: float) -> dict[str, np.ndarray]:
         """The outputs over a batch of PNG or JPEG images."""
@@ -52,11 +56,18 @@ class GrpcTransport:
     async def alone(self, image: bytes, timeout_s: float) -> dict[str, np.ndarray]:
         """The outputs over one image that was refused (see `refusals.alone`).
 
-        TF Serving joins requests that ask for the same outputs. This one asks for all but the
-        count, so that it is not joined with those whose images are still to be judged.
+        TF Serving joins requests that ask for the same outputs. To be judged, an image is asked
+        for one output only, and no other image of this client for the same one meanwhile. Like
+        `wanted` are asked for only images that were found to be in order.
         """
-        outputs = await refusals.alone(
-            lambda images: self._predict(images, OUTPUTS[:-1], timeout_s), image)
+        output = await self._lanes.get()
+        try:
+            await refusals.alone(lambda images: self._predict(images, (output,), timeout_s), image)
+        finally:
+            self._lanes.put_nowait(output)
+        wanted = OUTPUTS[:-1]
+        outputs = await refusals.asked(lambda images: self._predict(images, wanted, timeout_s),
+                                       [image])
         classes = outputs["detection_classes"]  # from 1; 0 is padding
         return outputs | {"num_detections": (classes > 0).sum(axis=1)}
 

@@ -50,6 +50,7 @@ class RestTransport:
         self._proxies = {"http": "", "https": ""} if address.is_loopback else None
         self._threads = ThreadPoolExecutor(connections, "crater-rest")
         self._mask_size: int | None = None
+        self._judging = asyncio.Lock()
 
     async def predict(self, images: list[bytes], timeout_s: float) -> dict[str, np.ndarray]:
         """The outputs over a batch of PNG or JPEG images."""
@@ -62,8 +63,10 @@ class RestTransport:
         return await self._with_shapes(outputs, timeout_s)
 
     async def alone(self, image: bytes, timeout_s: float) -> dict[str, np.ndarray]:
-        """The outputs over one image that was refused (see `refusals.alone`)."""
-        return await refusals.alone(lambda images: self.predict(images, timeout_s), image)
+        """The outputs over one image that was refused (see `refusals.alone`); one after the other,
+        so that those of this client are not joined with each other."""
+        async with self._judging:
+            return await refusals.alone(lambda images: self.predict(images, timeout_s), image)
 
     async def together(self, count: int, timeout_s: float) -> None:
         """See `refusals.together`."""

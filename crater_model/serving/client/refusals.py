@@ -39,7 +39,7 @@ async def alone(ask: Ask, image: bytes) -> Any:
         image.
     """
     try:
-        return await _asked(ask, [image])
+        return await asked(ask, [image])
     except Failure as failure:
         if failure.kind is Kind.REFUSED:
             await _blamed(ask, [plain()])
@@ -59,7 +59,7 @@ async def together(ask: Ask, count: int) -> None:
 async def _blamed(ask: Ask, images: list[bytes], words: str = "") -> None:
     """Raises Failure, FINAL, where a request of plain images is refused too."""
     try:
-        await _asked(ask, images)
+        await asked(ask, images)
     except Failure as failure:
         if failure.kind is not Kind.REFUSED:
             raise
@@ -67,8 +67,8 @@ async def _blamed(ask: Ask, images: list[bytes], words: str = "") -> None:
         raise Failure(Kind.FINAL, failure.code, reason) from None
 
 
-async def _asked(ask: Ask, images: list[bytes]) -> Any:
-    """Asks again while it is refused."""
+async def asked(ask: Ask, images: list[bytes]) -> Any:
+    """Asks, and asks again while it is refused, TRIES times in all."""
     for left in reversed(range(TRIES)):
         try:
             return await ask(images)

@@ -86,13 +86,17 @@ def test_a_connection_that_was_silent_for_long_is_not_used(blob_server, monkeypa
 
 
 def test_pings_stay_within_what_servers_allow(blob_server):
-    """Requests of which each waits as long as it may, at a server with gRPC's default limits."""
+    """Requests of which each waits as long as it may, at a server that is stricter than gRPC's
+    default: one ping too early between two answers is forgiven, not two."""
     def slow(number, context):
         time.sleep(11)
 
-    with FaultyServer(blob_server.grpc_port, slow) as server, \
+    with FaultyServer(blob_server.grpc_port, slow,
+                      options=[("grpc.http2.max_ping_strikes", 1)]) as server, \
             Client(server.endpoint, timeout_s=12, max_batch=1) as client:
-        ask(client, 2)
+        ask(client, 1)
+        time.sleep(9)  # without a request there are no pings
+        ask(client, 1)
         assert server.predicts == 2 and server.checks == 0  # no GOAWAY, nothing asked again
 
 
