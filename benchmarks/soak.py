@@ -6,7 +6,9 @@ Prints one JSON object; exits 1 where something is not `as_wanted`. Two processe
 hold the same folder of versions, and `AsyncClient` asks both for tiles all the time, so many at
 once that the servers can hold half of them, waiting and running, and refuse the others
 (RESOURCE_EXHAUSTED), which are asked again. Beside them come hostile requests, one in twenty: garbage, truncated and gigantic images, a wrong type, an unknown model,
-version and signature. At half of the time a second version of the model appears in the folder; at
+version and signature. The first endpoint is reached through `forgetful_proxy`, which forgets each
+connection after a twentieth of the time without a word, as load balancers do; what was on the way is
+then found lost, and asked again, after half of a try's time. At half of the time a second version of the model appears in the folder; at
 six tenths one endpoint is killed (SIGKILL), at two thirds it is started again.
 
 Every answer is compared with what one of the two versions gives in a process of its own (boxes to
@@ -43,15 +45,29 @@ from soak_sides import EXPECTED, TASKS, Expected, Hostile, answers_of
 HOSTILE_SHARE = 0.05
 # Of the whole time.
 SECOND_VERSION, KILL, RESTART, SETTLED = 0.5, 0.6, 2 / 3, 0.8
+FORGET = 0.05
+TIMEOUT_S = 120.0
 
 
 class Endpoint:
-    """A server process, started again after a kill on the same ports."""
+    """A server process, started again after a kill on the same ports.
 
-    def __init__(self, models: Path, log: Path):
+    Attributes:
+      address: where clients dial; `direct`: the server itself.
+    """
+
+    def __init__(self, models: Path, log: Path, forget_s: float | None = None):
+        """`forget_s`: clients reach it through a middleman that forgets connections."""
         self.models, self.log = models, log
         self.port, self.rest = free_port(), free_port()
-        self.address = f"127.0.0.1:{self.port}"
+        self.address = self.direct = f"127.0.0.1:{self.port}"
+        self._proxy = None
+        if forget_s:
+            port = free_port()
+            self.address = f"127.0.0.1:{port}"
+            self._proxy = subprocess.Popen(
+                [sys.executable, str(Path(__file__).with_name("forgetful_proxy.py")), str(port),
+                 str(self.port), "--age", str(forget_s)], stdout=subprocess.PIPE, text=True)
         self.memory: list[tuple[float, float]] = []
         self.counts = Counter()
         self.start()
@@ -78,6 +94,13 @@ class Endpoint:
             self.memory.append((at, int(text.split("VmRSS:")[1].split()[0]) / 1024))
         except (OSError, IndexError):
             pass  # just killed
+
+    def forgotten(self) -> int:
+        """Ends the middleman; gives how many connections it has forgotten."""
+        if self._proxy is None:
+            return 0
+        self._proxy.terminate()
+        return len(self._proxy.communicate()[0].splitlines())
 
     def stop(self) -> int:
         self.note_counts()
@@ -158,7 +181,7 @@ def wait_version(endpoint: Endpoint, version: int, seconds: float = 120.0) -> No
     from crater_model.serving.client import Client
 
     deadline = time.monotonic() + seconds
-    with Client(endpoint.address, timeout_s=5) as client:
+    with Client(endpoint.direct, timeout_s=5) as client:
         while time.monotonic() < deadline:
             try:
                 if client.metadata()["version"] == version:
@@ -190,7 +213,7 @@ async def hostile(load: Load, hostile: Hostile, endpoints: list[Endpoint]) -> No
         if sent > load.asked * HOSTILE_SHARE / (1 - HOSTILE_SHARE):
             await asyncio.sleep(0.05)
             continue
-        await hostile.ask(endpoints[sent % 2].address)
+        await hostile.ask(endpoints[sent % 2].direct)
         sent += 1
 
 
@@ -198,12 +221,13 @@ async def run(folder: Path, seconds: float, flight: int) -> dict:
     """The load and everything beside it."""
     from crater_model.serving import AsyncClient
 
-    endpoints = [Endpoint(folder / "served", folder / f"server-{n}.log") for n in (0, 1)]
+    endpoints = [Endpoint(folder / "served", folder / f"server-{n}.log", forget_s)
+                 for n, forget_s in enumerate((FORGET * seconds, None))]
     try:
         for endpoint in endpoints:
             await asyncio.to_thread(wait_version, endpoint, 1)
         bad = Hostile()
-        async with AsyncClient(",".join(e.address for e in endpoints), timeout_s=120.0,
+        async with AsyncClient(",".join(e.address for e in endpoints), timeout_s=TIMEOUT_S,
                                max_batch=1, concurrency=flight) as client:
             load = Load(Expected(folder / EXPECTED), client, seconds)
             await asyncio.gather(
@@ -211,11 +235,13 @@ async def run(folder: Path, seconds: float, flight: int) -> dict:
                 hostile(load, bad, endpoints),
                 *(load.ask_on(random.Random(number)) for number in range(client.in_flight)))
     finally:
+        forgotten = endpoints[0].forgotten()
         codes = [endpoint.stop() for endpoint in endpoints if endpoint.process.poll() is None]
-    return summary(load, bad, endpoints, codes)
+    return summary(load, bad, endpoints, codes, forgotten)
 
 
-def summary(load: Load, bad: Hostile, endpoints: list[Endpoint], codes: list[int]) -> dict:
+def summary(load: Load, bad: Hostile, endpoints: list[Endpoint], codes: list[int],
+            forgotten: int) -> dict:
     """The figures, and whether they are as wanted."""
     counts = sum((endpoint.counts for endpoint in endpoints), Counter())
     found = {
@@ -226,10 +252,11 @@ def summary(load: Load, bad: Hostile, endpoints: list[Endpoint], codes: list[int
         "requests_by_status": dict(counts),
         "hostile": bad.summary(), "wrong": load.wrong[:20], "wrong_count": len(load.wrong),
         "lost": load.lost[:20], "lost_count": len(load.lost), "exit_codes": codes,
+        "forgotten_connections": forgotten,
         "memory": [growth(endpoint.memory) for endpoint in endpoints]}
     found["as_wanted"] = (
         not load.wrong and not load.lost and load.asked == load.answered and not bad.unexpected
-        and codes == [0, 0]
+        and codes == [0, 0] and forgotten > 0
         and all(m["growth"] < 0.05 for m in found["memory"]))
     return found
 

@@ -22,6 +22,7 @@ from crater_assets.history import last_materialization
 from crater_assets.resources import Crater
 from tests.serving.blobs import blob_image
 from tests.serving.conftest import blob_model, blob_server  # noqa: F401 (fixtures)
+from tests.serving.strict_server import StrictServer
 
 ROOT = Path(__file__).resolve().parents[2]
 BOXES = [(10, 20, 30, 40), (60, 70, 75, 85), (20, 120, 34, 134)]  # y0, x0, y1, x1 in px
@@ -94,6 +95,18 @@ def test_a_map_from_a_server(instance, map_one, blob_server, tmp_path):  # noqa:
     assert len(list(csv.DictReader((folder / "moon.csv").open()))) == 3
     checks = {found.check_name: found for found in result.get_asset_check_evaluations()}
     assert checks[STORAGE_CHECK].passed
+
+
+def test_a_map_by_the_version_behind_a_label(instance, map_one, blob_model):  # noqa: F811
+    """A newer one is there; the version's number is noted, and it alone is asked."""
+    versions = {number: blob_model / str(number) for number in (3, 12)}
+    with StrictServer(versions, labels={"stable": 3}) as server:
+        assert map_one("plain", server=server.endpoint, version_label="stable",
+                       outputs=[".csv"]).success
+        assert {version for version, _ in server.asked} == {3}
+        assert made_of(instance, "plain").metadata["version"] == 3
+        assert map_one("plain", server=server.endpoint, outputs=[".csv"]).success
+        assert made_of(instance, "plain").metadata["version"] == 12
 
 
 def test_a_map_by_the_model_of_the_serving_image(instance, map_one, in_service, tmp_path):

@@ -52,6 +52,12 @@ def test_errors_name_the_image_and_the_reason(client, blob_server):
         nobody.detect([ONE])
 
 
+def test_an_unknown_label_is_the_requests_fault(blob_server):
+    with Client(f"http://127.0.0.1:{blob_server.rest_port}", version_label="unheard") as client, \
+            pytest.raises(ServingError, match="HTTP 40[04]: .*unheard"):
+        client.detect([ONE] * 3, keep_going=True)
+
+
 @contextlib.contextmanager
 def answering(data: bytes, posted: bytes | None = None):
     """A server that gives this answer to everything, or to POST another; gives its endpoint."""

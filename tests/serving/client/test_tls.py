@@ -110,3 +110,29 @@ def test_a_token_is_sent_and_read_anew_from_its_file(blob_model, tmp_path):
             file.unlink()
             with pytest.raises(ServingError, match="no token: .*token: cannot be read"):
                 client.detect([IMAGE])
+
+
+def test_over_rest_the_token_goes_before_what_a_netrc_says(tmp_path, monkeypatch):
+    from http.server import BaseHTTPRequestHandler, HTTPServer
+    from threading import Thread
+
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login someone password secret\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+    seen = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):  # noqa: N802
+            seen.append(self.headers["Authorization"])
+            self.send_error(401, "who is there?")
+
+        def log_message(self, *_):
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        with Client(f"http://127.0.0.1:{server.server_port}", token="one", timeout_s=5) as client, \
+                pytest.raises(ServingError, match="HTTP 401: who is there"):
+            client.metadata()
+        server.shutdown()
+    assert seen == ["Bearer one"]
