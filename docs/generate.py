@@ -131,7 +131,7 @@ def _commands(parser: argparse.ArgumentParser, about: str = ""
 def _usage(command: argparse.ArgumentParser, actions: Iterable[argparse.Action]) -> str:
     """One line; options that may be left out in brackets, those without a choice first."""
     alternatives = {action: group for group in command._mutually_exclusive_groups
-                    for action in group._group_actions}
+                    if group.required for action in group._group_actions}
     words, seen = [command.prog], set()
     for action in sorted(actions, key=lambda action: bool(action.option_strings)):
         if action in alternatives:
