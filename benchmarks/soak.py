@@ -5,11 +5,12 @@
 Prints one JSON object; exits 1 where something is not `as_wanted`. Two processes of `crater serve`
 hold the same folder of versions, and `AsyncClient` asks both for tiles all the time, so many at
 once that the servers can hold half of them, waiting and running, and refuse the others
-(RESOURCE_EXHAUSTED), which are asked again. Beside them come hostile requests, one in twenty: garbage, truncated and gigantic images, a wrong type, an unknown model,
-version and signature. The first endpoint is reached through `forgetful_proxy`, which forgets each
-connection after a twentieth of the time without a word, as load balancers do; what was on the way is
-then found lost, and asked again, after half of a try's time. At half of the time a second version of the model appears in the folder; at
-six tenths one endpoint is killed (SIGKILL), at two thirds it is started again.
+(RESOURCE_EXHAUSTED), which are asked again. Beside them come hostile requests, one in twenty:
+garbage, truncated and gigantic images, a wrong type, an unknown model, version and signature. The
+first endpoint is reached through `forgetful_proxy`, which forgets each connection after a twentieth
+of the time without a word, as load balancers do; what was on the way is found lost after half of a
+try's time, and asked again. At half of the time a second version of the model appears in the folder;
+at six tenths the other endpoint is killed (SIGKILL), at two thirds it is started again.
 
 Every answer is compared with what one of the two versions gives in a process of its own (boxes to
 0.01 px, scores to 0.001: batches are put together differently), the second one not before it is

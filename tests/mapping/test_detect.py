@@ -80,7 +80,8 @@ def test_detection_through_a_server(blob_server, tmp_path):
     np.testing.assert_allclose(centers, expected, atol=0.1)
     with pytest.raises(ServingError, match="unheard"):
         detect_files([tmp_path / "scene.png"], tmp_path / "found.csv",
-                     server_options={"version_label": "unheard"}, server=f"127.0.0.1:{blob_server.grpc_port}")
+                     server=f"127.0.0.1:{blob_server.grpc_port}",
+                     server_options={"version_label": "unheard"})
 
 
 def test_wrong_requests_are_one_line(tmp_path):

@@ -6,10 +6,11 @@ import functools
 import cv2
 import pytest
 
+from crater_model.cli import main
 from crater_model.errors import ConfigError, VersionGone
 from crater_model.mapping import detect
 from tests.serving.blobs import blob_image, write_blob_model
-from tests.serving.strict_server import StrictServer
+from tests.serving.strict_server import StrictServer, TokenAsked
 
 # Runs of columns, tile by tile of 64 px: several bands of a tall image.
 BOXES = [(y, x, y + 10, x + 12) for y in range(10, 600, 60) for x in (10, 70, 120)]
@@ -91,3 +92,22 @@ def test_a_version_that_goes_ends_the_map_and_its_return_goes_on(models, scene, 
         again = server.asked[asked:]
     assert rows(output) == expected[0]
     assert {version for version, _ in again} == {1} and sum(n for _, n in again) < expected[1]
+
+
+def test_the_command_line_names_the_version_and_holds_the_token(models, scene, tmp_path, expected,
+                                                                capsys):
+    versions = {number: models / str(number) for number in (1, 2)}
+    (tmp_path / "token").write_text("open sesame\n")
+    with StrictServer(versions, labels={"stable": 1},
+                      interceptors=[TokenAsked("open sesame")]) as server:
+        command = ["detect", str(scene), "--server", server.endpoint,
+                   "--output", str(tmp_path / "found.csv")]
+        for version in (["--version-number", "1"], ["--version-label", "stable"]):
+            assert main([*command, *version, "--server-token-file", str(tmp_path / "token")]) == 0
+            assert rows(tmp_path / "found.csv") == expected[0]
+        assert {version for version, _ in server.asked} == {1}
+        capsys.readouterr()
+        assert main(command) == 1
+        assert "UNAUTHENTICATED: who is there?" in capsys.readouterr().err
+        assert main([*command, "--server-key", str(tmp_path / "token")]) == 1
+        assert "key was given and no certificate" in capsys.readouterr().err

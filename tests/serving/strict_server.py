@@ -15,7 +15,6 @@ import grpc
 import numpy as np
 import tensorflow as tf
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from tensorflow.core.framework import tensor_pb2
 from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow_serving.apis import (
     get_model_metadata_pb2,
@@ -25,11 +24,9 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
+from tests.serving.encodings import content, typed
+
 _DEFAULT = "serving_default"
-# tensor.proto: the typed field of each type, where it is not int_val.
-_FIELDS = {tf.float32: "float_val", tf.float64: "double_val", tf.int64: "int64_val",
-           tf.uint32: "uint32_val", tf.uint64: "uint64_val", tf.bool: "bool_val",
-           tf.string: "string_val"}
 
 
 class Refused(Exception):
@@ -64,7 +61,7 @@ class StrictServer:
         self.asked: list[tuple[int, int]] = []
         self.runs: list[int] = []
         self._versions: dict[int, _Version] = {}
-        self._encode = _content if tensor_content else _typed
+        self._encode = content if tensor_content else typed
         self._max_batch_size, self._join_s = max_batch_size, join_s
         self._joiners: dict[tuple, _Joiner] = {}
         self._lock = threading.Lock()
@@ -264,42 +261,6 @@ def _array(name: str, info, proto) -> np.ndarray:
     return tf.make_ndarray(proto)
 
 
-def _start(array: np.ndarray, proto: tensor_pb2.TensorProto) -> tf.DType:
-    dtype = tf.string if array.dtype.kind in "OSU" else tf.as_dtype(array.dtype)
-    proto.dtype = dtype.as_datatype_enum
-    for size in array.shape:
-        proto.tensor_shape.dim.add(size=size)
-    return dtype
-
-
-def _typed(array: np.ndarray, proto: tensor_pb2.TensorProto) -> None:
-    """tensor.cc, AsProtoField: every element in the type's own field."""
-    dtype, values = _start(array, proto), array.ravel()
-    if dtype in (tf.float16, tf.bfloat16):
-        proto.half_val.extend(values.view(np.uint16).tolist())
-    elif dtype in (tf.complex64, tf.complex128):
-        field = proto.scomplex_val if dtype == tf.complex64 else proto.dcomplex_val
-        field.extend(np.column_stack([values.real, values.imag]).ravel().tolist())
-    else:
-        getattr(proto, _FIELDS.get(dtype, "int_val")).extend(values.tolist())
-
-
-def _content(array: np.ndarray, proto: tensor_pb2.TensorProto) -> None:
-    """tensor.cc, AsProtoTensorContent: the bytes in order; of strings their lengths as varints,
-    then all their bytes (coding.cc, EncodeStringList)."""
-    if _start(array, proto) != tf.string:
-        proto.tensor_content = np.ascontiguousarray(array).tobytes()
-        return
-    content = bytearray()
-    for text in array.ravel():
-        length = len(text)
-        while length >= 128:
-            content.append(length & 127 | 128)
-            length >>= 7
-        content.append(length)
-    proto.tensor_content = bytes(content) + b"".join(array.ravel())
-
-
 def _answering(method):
     """A Refused becomes the call's status; its message is cut (grpc_status_util.cc)."""
     def call(self, request, context):
@@ -361,3 +322,19 @@ class _Models(model_service_pb2_grpc.ModelServiceServicer):
                 version=number, state=get_model_status_pb2.ModelVersionStatus.AVAILABLE)
             entry.status.error_code = 0
         return response
+
+
+class TokenAsked(grpc.ServerInterceptor):
+    """Lets in who shows the token, as a gateway before TF Serving does; for `interceptors`."""
+
+    def __init__(self, token):
+        self.token = token
+
+    def intercept_service(self, continuation, details):
+        if ("authorization", f"Bearer {self.token}") in details.invocation_metadata:
+            return continuation(details)
+
+        def refuse(_, context):
+            context.abort(grpc.StatusCode.UNAUTHENTICATED, "who is there?")
+
+        return grpc.unary_unary_rpc_method_handler(refuse)

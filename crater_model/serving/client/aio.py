@@ -8,7 +8,6 @@ import os
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from crater_model.detections import Detections
 from crater_model.errors import DataError

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from crater_model.serving.client.endpoints import Endpoint, Pool, pause_s
-from crater_model.serving.client.failures import Failure, Kind
+from crater_model.serving.client.failures import ABSENT, Failure, Kind
 from crater_model.serving.client.slots import Slots
 
 FIRST_BUSY_PAUSE_S, LONGEST_BUSY_PAUSE_S = 0.1, 2.0
@@ -90,6 +90,8 @@ class Asker:
             if failure.kind is Kind.DOWN:
                 if asked >= endpoint.back_at:  # not of a connection that was given up since
                     self._take_out(endpoint, failure)
+            elif self.pinned and failure.code in ABSENT and self._may_be_elsewhere(endpoint):
+                self._take_out(endpoint, failure)
             elif failure.kind is Kind.BUSY:
                 busy += 1
                 self._slots.refused(loop.time())
@@ -114,6 +116,12 @@ class Asker:
             endpoint.in_flight -= 1
         endpoint.failures = 0
         return answer
+
+    def _may_be_elsewhere(self, endpoint: Endpoint) -> bool:
+        """Whether an endpoint is left that has not said that the pinned version is gone."""
+        return any(other is not endpoint
+                   and (other.failure is None or other.failure.code not in ABSENT)
+                   for other in self.pool.endpoints)
 
     async def _compare(self, endpoint: Endpoint, timeout_s: float) -> None:
         """Two servers may give two models the same number."""

@@ -23,7 +23,8 @@ class Kind(enum.Enum):
 
 
 # Codes that mean, of a version that was there before: it is not any more.
-GONE = ("NOT_FOUND", "HTTP 404", "wrong version", "another model")
+ABSENT = ("NOT_FOUND", "HTTP 404")
+GONE = (*ABSENT, "wrong version", "another model")
 
 
 class Failure(Exception):

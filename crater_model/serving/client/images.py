@@ -37,7 +37,7 @@ Item = Encoded | DataError
 
 
 def encoded(image: Image, number: int, max_megapixels: float) -> Item:
-    """What to send of the image of this number, or why it cannot be sent: also where it is larger
+    """What to send of the image of this number, or why it is not sent: also where it is larger
     than a server should be made to decode."""
     try:
         item = encode(image, number)
@@ -46,9 +46,9 @@ def encoded(image: Image, number: int, max_megapixels: float) -> Item:
     if item.megapixels <= max_megapixels:
         return item
     height, width = item.size
-    return DataError(f"{item.name}: {width} x {height} px is {item.megapixels:.4g} megapixels, more "
-                     f"than the {max_megapixels:g} that a server is sent (max_megapixels); cut it "
-                     "into tiles, as crater detect does")
+    return DataError(f"{item.name}: {width} x {height} px is {item.megapixels:.4g} megapixels, "
+                     f"more than the {max_megapixels:g} that a server is sent (max_megapixels); "
+                     "cut it into tiles, as crater detect does")
 
 
 def encode(image: Image, number: int) -> Encoded:

@@ -111,7 +111,7 @@ class Client:
         return self._run(self._client.metadata())
 
     def describe(self, *, pin: bool = False) -> dict[str, Any]:
-        """See `AsyncClient.describe`: the model card; sets `label_map`, and `version` with `pin`."""
+        """See `AsyncClient.describe`: the model card; sets `label_map`, with `pin` `version`."""
         return self._run(self._client.describe(pin=pin))
 
     def status(self, timeout_s: float | None = None) -> dict[int, str]:

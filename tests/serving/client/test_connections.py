@@ -85,6 +85,7 @@ def test_a_connection_that_was_silent_for_long_is_not_used(blob_server, monkeypa
         assert time.monotonic() - start < 2 and proxy.forgotten == 0
 
 
+@pytest.mark.slow
 def test_pings_stay_within_what_servers_allow(blob_server):
     """Requests of which each waits as long as it may, at a server that is stricter than gRPC's
     default: one ping too early between two answers is forgiven, not two."""

@@ -54,7 +54,8 @@ def test_a_damaged_header_is_named():
 def test_a_batch_holds_no_more_pixels_than_one_image_may():
     """The server decodes all images of a request at the same time."""
     batcher = Batcher(8, 10**6, 1.0)
-    images = [Encoded("x", b"x", size) for size in [(1000, 600), (400, 500), (500, 500), (700, 900)]]
+    images = [Encoded("x", b"x", size)
+              for size in [(1000, 600), (400, 500), (500, 500), (700, 900)]]
     batches = [batcher.add(image) for image in images] + [batcher.rest()]
     assert [batch for batch in batches if batch] == [images[:2], images[2:]]
 

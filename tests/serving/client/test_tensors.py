@@ -6,7 +6,7 @@ import tensorflow as tf
 from tensorflow.core.framework import tensor_pb2
 
 from crater_model.serving.client import tensors
-from tests.serving.strict_server import _content, _typed
+from tests.serving.encodings import content, typed
 
 NUMBERS = ["float16", "bfloat16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8",
            "uint16", "uint32", "uint64", "bool", "complex64", "complex128"]
@@ -19,13 +19,13 @@ def encoded(array, encode):
     return tensor_pb2.TensorProto.FromString(proto.SerializeToString())
 
 
-@pytest.mark.parametrize("encode", [_typed, _content])
+@pytest.mark.parametrize("encode", [typed, content])
 @pytest.mark.parametrize("name", NUMBERS)
 def test_numbers_of_every_type(name, encode):
     dtype = tf.as_dtype(name)
     array = np.arange(6).reshape(2, 3).astype(dtype.as_numpy_dtype)
     proto = encoded(array, encode)
-    assert bool(proto.tensor_content) == (encode is _content)
+    assert bool(proto.tensor_content) == (encode is content)
     # TensorFlow reads the stand-in's bytes as a server's client in C++ would.
     np.testing.assert_array_equal(
         tf.io.parse_tensor(proto.SerializeToString(), dtype).numpy(), array)
@@ -34,7 +34,7 @@ def test_numbers_of_every_type(name, encode):
     np.testing.assert_array_equal(found, array)
 
 
-@pytest.mark.parametrize("encode", [_typed, _content])
+@pytest.mark.parametrize("encode", [typed, content])
 def test_strings(encode):
     proto = encoded(TEXTS, encode)
     assert tf.io.parse_tensor(proto.SerializeToString(), tf.string).numpy().tolist() == \
@@ -43,16 +43,16 @@ def test_strings(encode):
     assert found.shape == (2, 3) and found.tolist() == TEXTS.tolist()
 
 
-@pytest.mark.parametrize("encode", [_typed, _content])
+@pytest.mark.parametrize("encode", [typed, content])
 @pytest.mark.parametrize("array", [np.zeros((0, 4), np.float32), np.empty((2, 0), object)])
 def test_nothing(array, encode):
     found = tensors.array(encoded(array, encode))
     assert found.shape == array.shape and found.dtype == array.dtype
 
 
-@pytest.mark.parametrize("content", [b"\x03ab", b"\x01abc", b"\x80", b"\x01"])
-def test_strings_that_are_not_whole_are_refused(content):
-    proto = encoded(np.array([b"abc"], object), _content)
-    proto.tensor_content = content
+@pytest.mark.parametrize("data", [b"\x03ab", b"\x01abc", b"\x80", b"\x01"])
+def test_strings_that_are_not_whole_are_refused(data):
+    proto = encoded(np.array([b"abc"], object), content)
+    proto.tensor_content = data
     with pytest.raises(ValueError, match="1 strings are not whole"):
         tensors.array(proto)

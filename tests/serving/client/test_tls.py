@@ -10,7 +10,7 @@ from crater_model.errors import ServingError
 from crater_model.serving.client import Client
 from tests.serving.blobs import blob_image
 from tests.serving.faults import Forwarder
-from tests.serving.strict_server import StrictServer
+from tests.serving.strict_server import StrictServer, TokenAsked
 
 IMAGE = blob_image(20, 30, [(2, 3, 8, 9)])
 
@@ -78,24 +78,8 @@ def test_what_does_not_fit_together_is_said_before_the_first_request(certificate
             Client("a:1", **options)
 
 
-class Asked(grpc.ServerInterceptor):
-    """Lets in who shows the token."""
-
-    def __init__(self, token):
-        self.token = token
-
-    def intercept_service(self, continuation, details):
-        if ("authorization", f"Bearer {self.token}") in details.invocation_metadata:
-            return continuation(details)
-
-        def refuse(_, context):
-            context.abort(grpc.StatusCode.UNAUTHENTICATED, "who is there?")
-
-        return grpc.unary_unary_rpc_method_handler(refuse)
-
-
 def test_a_token_is_sent_and_read_anew_from_its_file(blob_model, tmp_path):
-    file, asked = tmp_path / "token", Asked("one")
+    file, asked = tmp_path / "token", TokenAsked("one")
     with StrictServer({3: blob_model / "3"}, interceptors=[asked]) as server:
         with Client(server.endpoint, timeout_s=20, token="one") as client:
             assert len(client.detect([IMAGE])[0]) == 1

@@ -98,6 +98,25 @@ def test_two_servers_with_two_models_under_one_number_are_told_apart(models, tmp
         assert second.asked == []
 
 
+def test_a_server_without_the_version_is_left_out_while_another_has_it(models):
+    """As in a rolling update."""
+    with StrictServer({1: models / "1"}) as first, StrictServer({1: models / "1"}) as second, \
+            Client([first.endpoint, second.endpoint], max_batch=1, timeout_s=30) as client:
+        client.describe(pin=True)
+        client.detect(ONE * 8)
+        first.load(2, models / "2")
+        first.unload(1)
+        asked = len(first.asked)
+        found = client.detect(ONE * 20)
+        assert [float(each.scores[0]) for each in found] == [pytest.approx(0.9)] * 20
+        assert len(first.asked) == asked
+        second.unload(1)
+        start = time.monotonic()
+        with pytest.raises(VersionGone):
+            client.detect(ONE)
+        assert time.monotonic() - start < 5
+
+
 def test_a_server_that_comes_back_with_another_model_is_told(models, tmp_path):
     write_blob_model(tmp_path, 1, best=0.3, description="another")
     server = StrictServer({1: models / "1"}).start()
