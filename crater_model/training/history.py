@@ -19,8 +19,9 @@ def read_history(model_dir: str | Path) -> list[Row]:
     """The rows of metrics.jsonl, in order; a last line cut short by a kill is left out.
 
     A row of `kind` "train" has the means of a loop: `step`, `total_loss` and its parts,
-    `learning_rate`, `steps_per_second`, `images_per_second`, `seconds_left`; one of `kind`
-    "validation" the scores (see `Evaluator.result`). Both have `seconds`, from the start.
+    `learning_rate`, `steps_per_second`, `images_per_second`, `seconds_left` (None until there
+    is enough to go by); one of `kind` "validation" the scores (see `Evaluator.result`). Both
+    have `seconds`, from the start.
     """
     path = Path(model_dir) / METRICS
     rows = []

@@ -71,7 +71,7 @@ class Run:
         controller = self._build()
         interval = settings.validation_interval
         with (self.strategy.scope(),
-              Progress("training", settings.train_steps) as self._progress):
+              Progress("training", settings.train_steps, done=self.step) as self._progress):
             if self._lacks_validation():
                 controller.evaluate(settings.validation_steps)
             while self.step < settings.train_steps and not self._enough():
@@ -135,12 +135,13 @@ class Run:
         self._loop_started = now
         self._refuse_divergence(values.get("total_loss", math.nan))
         batch = self.config.task.train_data.global_batch_size
+        self._progress.update(self.step, f"loss {values['total_loss']:.3f}, "
+                              f"{rate * batch:.3g} images/s" + self._best_note())
+        left = self._progress.seconds_left
         self._write({"kind": "train", "step": self.step, **values,
                      "steps_per_second": round(rate, 3),
                      "images_per_second": round(rate * batch, 2),
-                     "seconds_left": round((self._settings.train_steps - self.step) / rate)})
-        self._progress.update(self.step, f"loss {values['total_loss']:.3f}, "
-                              f"{rate * batch:.3g} images/s" + self._best_note())
+                     "seconds_left": None if left is None else round(left)})
 
     def _refuse_divergence(self, loss: float) -> None:
         """Comes before the checkpoint is written: the last good one is kept."""

@@ -117,7 +117,7 @@ def test_stopping_early_watched_from_outside(records, tmp_path):
     assert [row["step"] for row in seen] == [2, 2, 4, 4]
     last = [row for row in seen if row["kind"] == "train"][-1]
     assert last["images_per_second"] == pytest.approx(2 * last["steps_per_second"], rel=0.01)
-    assert last["seconds_left"] == pytest.approx(16 / last["steps_per_second"], abs=1)
+    assert last["seconds_left"] is None  # tracing took longer than all that came after it
     tags = {folder: event_tags(tmp_path / "model" / folder) for folder in ("train", "validation")}
     assert {"total_loss", "rpn_box_loss", "frcnn_cls_loss", "mask_loss",
             "learning_rate"} <= tags["train"]
