@@ -1,8 +1,9 @@
-# make demo    the main job, from labelled images to a served model
-# make test    all tests
-# make ui      the Dagster web UI
-# make docs    the pages that are made from the code
-# make lock    resolves the dependencies anew
+# make demo       the main job, from labelled images to a served model
+# make test       all tests
+# make test-fast  those without training, containers and servers, within two minutes
+# make ui         the Dagster web UI
+# make docs       the pages that are made from the code
+# make lock       resolves the dependencies anew
 #
 # PYTHON=python3.12 names the Python, VENV=DIR the virtual environment.
 
@@ -16,13 +17,16 @@ PY := $(VENV)/bin/python
 UV := $(shell command -v uv 2>/dev/null)
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test ui docs lock install python clean
+.PHONY: demo test test-fast ui docs lock install python clean
 
 demo: install
 	$(PY) -m crater_assets.demo
 
 test: install
 	$(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+test-fast: install
+	$(PY) -m pytest -n 2 --dist loadfile -m "not slow"
 
 ui: install
 	DAGSTER_HOME=$(CURDIR) $(VENV)/bin/dagster dev

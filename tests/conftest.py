@@ -13,10 +13,17 @@ from crater_model.annotations.dataset import save_dataset
 from crater_model.annotations.scene import Instance, Scene
 
 SIZE = (96, 64)  # width, height: never square, so that swapped axes show
+# Fixtures that train, or start containers or servers: `make test-fast` leaves out what uses them.
+SLOW_FIXTURES = {"address", "blob_server", "cloud", "docker_base", "model_dir", "server", "url"}
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest chooses by `-m`
 def pytest_collection_modifyitems(items) -> None:
-    """The files with the most slow tests first: shared out among processes none is left to the end."""
+    """Marks what uses a slow fixture. The files with the most slow tests come first: shared out
+    among processes none is left to the end."""
+    for item in items:
+        if not SLOW_FIXTURES.isdisjoint(item.fixturenames):
+            item.add_marker("slow")
     slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
     items.sort(key=lambda item: -slow[item.path])
 
