@@ -1,6 +1,7 @@
 # make demo       the main job, from labelled images to a served model
 # make test       all tests
-# make test-fast  those without training, containers and servers, within two minutes
+# make test-fast  those without training, containers, servers and real imagery, in two minutes
+# make lint       ruff and mypy
 # make ui         the Dagster web UI
 # make docs       the pages that are made from the code
 # make lock       resolves the dependencies anew
@@ -17,7 +18,7 @@ PY := $(VENV)/bin/python
 UV := $(shell command -v uv 2>/dev/null)
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test test-fast ui docs lock install python clean
+.PHONY: demo test test-fast lint ui docs lock install python clean
 
 demo: install
 	$(PY) -m crater_assets.demo
@@ -27,6 +28,10 @@ test: install
 
 test-fast: install
 	$(PY) -m pytest -n 2 --dist loadfile -m "not slow"
+
+lint: install
+	$(VENV)/bin/ruff check
+	$(VENV)/bin/mypy
 
 ui: install
 	DAGSTER_HOME=$(CURDIR) $(VENV)/bin/dagster dev

@@ -45,9 +45,9 @@ def automation_level() -> str:
 def automatic_assets(assets: Sequence[dg.AssetsDefinition]) -> list[dg.AssetsDefinition]:
     """The assets, with the condition on which each is made by itself at this level."""
     conditions = _CONDITIONS.get(automation_level(), {})
-    return dg.map_asset_specs(
+    return [*dg.map_asset_specs(
         lambda spec: spec.replace_attributes(
-            automation_condition=conditions.get(spec.key.to_user_string())), assets)
+            automation_condition=conditions.get(spec.key.to_user_string())), assets)]
 
 
 def automation_sensors() -> list[dg.SensorDefinition]:

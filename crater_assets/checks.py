@@ -83,7 +83,7 @@ def records_problems(records, source: Dataset) -> list[str]:
     for split, said in read_manifest(records).splits.items():
         names = set(said["scenes"])
         if names - left:
-            problems.append(f"{records}: {split} holds the scene {sorted(names - left)[0]}, which "
+            problems.append(f"{records}: {split} holds the scene {min(names - left)}, which "
                             "is in another split too or not in the data set; write them again")
         left -= names
         scenes = [scene for scene in source.scenes if scene.scene in names]
@@ -91,7 +91,7 @@ def records_problems(records, source: Dataset) -> list[str]:
         problems += [f"{records}: {split} has {said[what]} {what}, the data set has {count}; "
                      "write them again" for what, count in found.items() if said[what] != count]
     if left:
-        problems.append(f"{records}: {len(left)} scene(s) are in no split, {sorted(left)[0]} "
+        problems.append(f"{records}: {len(left)} scene(s) are in no split, {min(left)} "
                         "first; write them again")
     return problems
 
@@ -181,7 +181,7 @@ def detection_differences(one: Detections, other: Detections) -> list[str]:
     """
     problems, free = [], np.ones(len(other), bool)
     floor = min((float(d.scores.min()) for d in (one, other) if len(d)), default=0.0)
-    for box, score, kind in zip(one.boxes, one.scores, one.classes):
+    for box, score, kind in zip(one.boxes, one.scores, one.classes, strict=True):
         fits = (free & (np.abs(other.boxes - box).max(axis=1, initial=0) <= BOX_TOLERANCE_PX)
                 & (np.abs(other.scores - score) <= SCORE_TOLERANCE) & (other.classes == kind))
         if fits.any():
@@ -213,6 +213,7 @@ def image_answers(context: dg.AssetCheckExecutionContext, crater: Crater) -> dg.
         name, image = test_image(crater.open_storage().fetch(model.metadata["records"]))
         with run_image(made.metadata["image"], made.metadata["engine"]) as client:
             found = client.detect([image])[0]
+        assert isinstance(found, Detections)  # what cannot be used raises
     except EngineUnavailable as error:
         return _result([str(error)], "", severity=warn)
     except CraterError as error:

@@ -58,8 +58,10 @@ def curves(history: Sequence[Mapping[str, Any]], metric: str) -> bytes | None:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 3), dpi=80, layout="constrained")
-    for axis, points, name in zip(figure.subplots(1, 2), (loss, scores), ("loss", metric)):
-        axis.plot(*zip(*points), marker="." if len(points) < 50 else "") if points else None
+    for axis, points, name in zip(figure.subplots(1, 2), (loss, scores), ("loss", metric),
+                                  strict=True):
+        if points:
+            axis.plot(*zip(*points, strict=True), marker="." if len(points) < 50 else "")
         axis.set(xlabel="step", title=name)
         axis.grid(alpha=0.3)
     return _png(figure)
@@ -99,10 +101,10 @@ def _ranking(axis, shown, metric: str, objective: str, more: int) -> None:
               color=[f"C{place % 10}" for place in places], height=0.7)
     axis.set_yticks(places, [
         _short(entry.partition, 60) + (f"  {place + 1}" if entry.score is not None else "  -")
-        for place, entry in zip(places, shown)], fontsize=8)
+        for place, entry in zip(places, shown, strict=True)], fontsize=8)
     axis.invert_yaxis()
     axis.set_xlim(0, max([entry.score or 0 for entry in shown]) * 1.15 or 1)
-    for place, entry in zip(places, shown):
+    for place, entry in zip(places, shown, strict=True):
         if entry.score is None:
             axis.plot(0, place, "x", color="red", clip_on=False)
             why = re.sub(r"/\S*/", "", entry.note)  # of paths their ends: there is little room
@@ -120,7 +122,7 @@ def _over_setting(axis, setting: str, values: Mapping[str, Any], shown, metric: 
     """Bars of the sets side by side over each value that they give a setting."""
     order = sorted(set(map(repr, values.values())),
                    key=lambda text: (0, float(text)) if _is_number(text) else (1, text))
-    groups = {text: [] for text in [*order, "experiment's"]}
+    groups: dict[str, list[tuple[int, Any]]] = {text: [] for text in [*order, "experiment's"]}
     for place, entry in enumerate(shown):
         named = entry.partition in values
         groups[repr(values[entry.partition]) if named else "experiment's"].append((place, entry))

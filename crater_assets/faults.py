@@ -32,10 +32,11 @@ class GpuMissing(Exception):
 
 def is_fault(error: BaseException) -> bool:
     """Whether an error, or what it was raised from, is a fault of the infrastructure."""
-    while error is not None:
-        if any(kind.__name__ in _FAULTS for kind in type(error).__mro__):
+    cause: BaseException | None = error
+    while cause is not None:
+        if any(kind.__name__ in _FAULTS for kind in type(cause).__mro__):
             return True
-        error = error.__cause__
+        cause = cause.__cause__
     return False
 
 

@@ -41,7 +41,7 @@ def expand(name: str, grid: Mapping[str, Sequence[Any]]) -> dict[str, dict[str, 
     shorts = short_names(list(grid))
     sets: dict[str, dict[str, Any]] = {}
     for values in itertools.product(*grid.values()):
-        chosen = dict(zip(grid, values))
+        chosen = dict(zip(grid, values, strict=True))
         full = "-".join([name, *(f"{shorts[key]}={value_text(value)}"
                                  for key, value in chosen.items())])
         if full in sets:

@@ -61,7 +61,9 @@ def last_materialization(instance: dg.DagsterInstance, asset: str,
     if not found.records:
         return None
     record = found.records[0]
-    metadata = {name: value.value for name, value in record.asset_materialization.metadata.items()}
+    made = record.asset_materialization
+    assert made is not None
+    metadata: dict[str, Any] = {name: value.value for name, value in made.metadata.items()}
     passed, problem = _blocking_check(instance, asset, partition, record)
     return Materialization(asset, metadata.get("artifact", ""), metadata, record.run_id,
                            record.timestamp, passed, problem)
@@ -111,6 +113,7 @@ def _failed_step(instance: dg.DagsterInstance, run_id: str, step: str) -> str:
              dg.DagsterEventType.STEP_FAILURE, dg.DagsterEventType.RUN_FAILURE}
     for entry in instance.all_logs(run_id, of_type=kinds):
         event = entry.dagster_event
+        assert event is not None  # these kinds are Dagster's
         if event.event_type == dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED:
             planned |= event.asset_key == dg.AssetKey(step)
         elif event.is_run_failure:
@@ -121,7 +124,7 @@ def _failed_step(instance: dg.DagsterInstance, run_id: str, step: str) -> str:
         elif event.event_type == dg.DagsterEventType.STEP_SUCCESS:
             return ""
         else:
-            data = event.event_specific_data
+            data: Any = event.event_specific_data
             said, cause = data.user_failure_data, data.error
             while cause and cause.cause:
                 cause = cause.cause

@@ -46,7 +46,7 @@ def leaderboard(instance: dg.DagsterInstance, partitions: Sequence[str], records
     for name in partitions:
         made = last_materialization(instance, "checkpoint", name)
         why = _excluded(instance, name, made, records, (hyperparameters or {}).get(name))
-        score, note = (None, why) if why else _score(made, metric)
+        score, note = (None, why) if why or made is None else _score(made, metric)
         entries.append(Entry(name, score, note, made))
     sign = -1 if objective == "max" else 1
     return sorted(entries, key=lambda e: (e.score is None, sign * (e.score or 0), e.partition))

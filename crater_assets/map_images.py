@@ -37,7 +37,7 @@ def load_map_images(source: str | Path) -> dict[str, Path]:
                           "folder, image or .txt list")
     stems = [_name(path.stem) for path in paths]
     found: dict[str, Path] = {}
-    for path, stem in zip(paths, stems):
+    for path, stem in zip(paths, stems, strict=True):
         name = stem if stems.count(stem) == 1 else _name(path.name)
         if name in found:
             raise ConfigError(f"{VARIABLE} {source}: {found[name]} and {path} would both be "
@@ -79,7 +79,7 @@ def _images_in(folder: Path) -> list[Path]:
     data = {path.stem for path in files if path.suffix.lower() == ".img"}
     labels = {path.stem for path in files if path.suffix.lower() in (".lbl", ".xml")} & data
     kinds = [path.suffix.lower() for path in files]
-    return [path for path, kind in zip(files, kinds) if kind in SUFFIXES
+    return [path for path, kind in zip(files, kinds, strict=True) if kind in SUFFIXES
             and not (kind == ".img" and path.stem in labels)
             and not (kind == ".xml" and path.stem not in labels)]  # the notes of other programs
 

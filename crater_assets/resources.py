@@ -5,7 +5,7 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 import dagster as dg
 from pydantic import Field
@@ -57,7 +57,7 @@ class Crater(dg.ConfigurableResource):
             dataset=absolute(os.environ.get("CRATER_DATASET", "")),
             images=absolute(os.environ.get("CRATER_IMAGES", "")),
             storage=absolute(os.environ.get("CRATER_STORAGE") or "storage"),
-            records=records,
+            records=cast(Literal["cache", "direct"], records),
             experiment=absolute(experiment) if experiment.endswith((".yaml", ".yml"))
             else experiment,
             server=os.environ.get("CRATER_SERVER", ""),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import shlex
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +93,7 @@ def scores(values: Mapping[str, Any]) -> dict[str, float]:
     return numbers({name: value for name, value in values.items() if "AP" in name})
 
 
-def pictures(model_dir: Path, history: list[dict[str, Any]], metric: str) -> dict[str, Any]:
+def pictures(model_dir: Path, history: Sequence[Mapping[str, Any]], metric: str) -> dict[str, Any]:
     """Metadata: the curves so far, and predicted and true rims on validation images."""
     drawn, rims = curves(history, metric), model_dir / RIMS
     metadata = {"curves": picture(drawn, "loss and metric over the steps")} if drawn else {}

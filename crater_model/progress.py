@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from typing import Any, TypeVar
 
 from tqdm import tqdm
@@ -67,7 +67,7 @@ class Progress:
 
 def track(items: Iterable[T], what: str, total: int | None = None) -> Iterator[T]:
     """Yields the items and shows how many are done."""
-    if total is None and hasattr(items, "__len__"):
+    if total is None and isinstance(items, Sized):
         total = len(items)
     with Progress(what, total) as line:
         for done, item in enumerate(items, start=1):

@@ -7,6 +7,7 @@ that hyperparameter sets can be checked in milliseconds, without TensorFlow.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import json
 import math
@@ -138,7 +139,7 @@ def _children(parent: tuple[str, ...]) -> list[str]:
 
 def _typed(key: str, kind: str, value: Any) -> Any:
     nullable, kind = kind.endswith("?"), kind.removesuffix("?")
-    if isinstance(value, str) and kind in ("bool", "int", "float", "list", "any") or (
+    if (isinstance(value, str) and kind in ("bool", "int", "float", "list", "any")) or (
             nullable and value == "null"):
         value = _from_text(value)
     if kind == "any" or (nullable and value is None):
@@ -150,10 +151,8 @@ def _typed(key: str, kind: str, value: Any) -> Any:
         return value
     if kind == "float" and not isinstance(value, bool) and isinstance(value, (int, str)):
         # YAML 1.1 reads 1e-3 (no point) as text.
-        try:
+        with contextlib.suppress(ValueError):
             value = float(value)
-        except ValueError:
-            pass
     if kind == "list" and isinstance(value, tuple):
         value = list(value)
     expected = {"bool": bool, "int": int, "float": float, "list": list, "str": str}[kind]

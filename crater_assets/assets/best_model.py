@@ -24,7 +24,7 @@ from crater_model.files import write_json
 from crater_model.settings import INPUT_TYPES
 from crater_model.storage import Storage
 
-InputType = Enum("InputType", {name: name for name in INPUT_TYPES})
+InputType = Enum("InputType", {name: name for name in INPUT_TYPES})  # type: ignore[misc]
 
 
 class BestModelConfig(dg.Config):
@@ -38,8 +38,8 @@ class BestModelConfig(dg.Config):
         0.0, ge=0, description="How much worse than the model in service it may be on the test "
         "scenes, in this metric. null: it may go into service in any case.")
     inference_input_type: InputType = Field(
-        InputType.image_bytes, description="What a request to the model holds. The project's own "
-        "client sends image_bytes.")
+        InputType["image_bytes"], description="What a request to the model holds. The project's "
+        "own client sends image_bytes.")
     inference_input_shape: list[int] | None = Field(
         None, description="[height, width] px of image_tensor. null: any size.")
     score_threshold: float | None = Field(
@@ -78,14 +78,15 @@ def best_model(context: dg.AssetExecutionContext, crater: Crater,
         entries = leaderboard(context.instance, hyperparameter_sets.get_partition_keys(),
                               records, metric, objective, hyperparameters())
         winner = entries[0]
-        if winner.score is None:
+        if winner.score is None or winner.made is None:
             raise DataError("no checkpoint can be chosen: " + "; ".join(
                 f"{entry.partition}: {entry.note}" for entry in entries))
         previous = last_materialization(context.instance, "best_model")
         version = int(previous.metadata["version"]) + 1 if previous else 1
         # One folder per way of training and of export: the version grows only with another.
-        key = f"best_model/{winner.made.artifact.partition('/')[2]}"
-        if config.export_options() != BestModelConfig().export_options():
+        checkpoint = winner.made.artifact
+        key = f"best_model/{checkpoint.partition('/')[2]}"
+        if config.export_options() != BestModelConfig().export_options():  # type: ignore[call-arg]
             key += f"-{short_hash(config.export_options())}"
         storage, dataset = crater.open_storage(), crater.dataset_folder()
         scenes = test_scenes(storage, records)
@@ -101,7 +102,7 @@ def best_model(context: dg.AssetExecutionContext, crater: Crater,
         "artifact": key, "url": storage.url(key), **artifact_files(storage, key),
         "saved_model": dg.MetadataValue.path(str(folder / SAVED_MODEL / str(summary["version"]))),
         "version": summary["version"], "partition": winner.partition,
-        "checkpoint": winner.made.artifact, "records": records,
+        "checkpoint": checkpoint, "records": records,
         "metric": metric, "objective": objective, "validation_score": float(winner.score),
         "leaderboard": table(rows(entries, metric)),
         "leaderboard_picture": picture(
@@ -141,7 +142,9 @@ def _export(storage: Storage, key: str, dataset: Path, scenes: list[str], winner
     from crater_model.evaluation import evaluate
     from crater_model.export import export_saved_model
 
-    model_dir = storage.fetch(winner.made.artifact)
+    assert winner.made is not None
+    checkpoint = winner.made.artifact
+    model_dir = storage.fetch(checkpoint)
     folder = storage.path(key)
     shutil.rmtree(folder, ignore_errors=True)  # what an interrupted export left
     detector = Detector.load(model_dir, **config.thresholds())
@@ -150,6 +153,6 @@ def _export(storage: Storage, key: str, dataset: Path, scenes: list[str], winner
     saved = export_saved_model(model_dir, folder / SAVED_MODEL, version, metrics=test,
                                **config.export_options())
     write_json(folder / SUMMARY, {
-        "version": int(saved.name), "checkpoint": winner.made.artifact,
+        "version": int(saved.name), "checkpoint": checkpoint,
         "partition": winner.partition, "test_scenes": len(scenes), "test": test})
     storage.publish(key)

@@ -156,7 +156,7 @@ def _pictures(maps: Sequence) -> list[tuple[str, bytes]]:
 
 def _summary(found) -> dict[str, Any]:
     """Numbers of one map: craters, their sizes, the searched ground."""
-    table, height, width = found.table, *found.craters.size
+    table, (height, width) = found.table, found.craters.size
     unit = "km" if "diameter_km" in table else "px"
     sizes = table[f"diameter_{unit}"].dropna()
     summary = {"craters": len(table), "cut_by_the_edge": int(table["edge"].sum()),

@@ -2,7 +2,6 @@
 
 import json
 from pathlib import Path
-from typing import Optional
 
 import dagster as dg
 from pydantic import Field
@@ -33,9 +32,9 @@ class RecordsConfig(dg.Config):
                            "shows too.")
     min_valid: float = Field(0.5, ge=0, le=1, description="Share of a chip's pixels that must "
                              "have data.")
-    max_craters: Optional[int] = Field(None, description="Keep so many craters of a chip, the "
+    max_craters: int | None = Field(None, description="Keep so many craters of a chip, the "
                                        "largest; what is left out is reported. None: all.")
-    empties: Optional[float] = Field(None, description="Chips without craters per chip with some. "
+    empties: float | None = Field(None, description="Chips without craters per chip with some. "
                                      "None: all.")
     validation_share: float = Field(0.15, ge=0, lt=1, description="Share of the scenes, 0..1.")
     test_share: float = Field(0.15, ge=0, lt=1, description="Share of the scenes, 0..1.")

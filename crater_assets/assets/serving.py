@@ -1,5 +1,7 @@
 """The best model in a TF Serving image."""
 
+from typing import Any
+
 import dagster as dg
 from pydantic import Field
 
@@ -49,8 +51,8 @@ def serving_image(context: dg.AssetExecutionContext, crater: Crater,
         saved_model = storage.fetch(model.artifact) / SAVED_MODEL / str(model.metadata["version"])
         tag = f"{config.repository}:{model.metadata['version']}-{short_hash(model.artifact)}"
         key = f"serving_image/{short_hash(model.artifact, crater.serving_base, config.gpu)}"
-        folder, options = storage.path(key), {"base": crater.serving_base or None,
-                                              "gpu": config.gpu}
+        folder = storage.path(key)
+        options: dict[str, Any] = {"base": crater.serving_base or None, "gpu": config.gpu}
         image, why = None, ("No container engine answers here (neither Docker nor buildah)."
                             if find_engine() is None else "")
         if not why:

@@ -38,11 +38,11 @@ def kubernetes_executor(settings: Mapping[str, Any], gpu_steps: Sequence[str],
         found = process_config({name: dg.Field(USER_DEFINED_K8S_JOB_CONFIG_SCHEMA)}, {name: part})
         if not found.success:
             raise ConfigError("kubernetes: " + "; ".join(
-                " ".join(error.message.split()) for error in found.errors))
+                " ".join(error.message.split()) for error in found.errors or ()))
         construct_dagster_k8s_job(
             DagsterK8sJobConfig(job_image="any"), args=None, job_name="any",
             user_defined_k8s_config=UserDefinedDagsterK8sConfig.from_dict(part))
-    config = {"step_k8s_config": dict(settings["every_step"]),
+    config: dict[str, Any] = {"step_k8s_config": dict(settings["every_step"]),
               "per_step_k8s_config": {step: dict(settings["gpu_step"]) for step in gpu_steps}}
     if image:
         config["job_image"] = image

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import dagster as dg
 import docker
@@ -52,7 +52,7 @@ def docker_executor(settings: Mapping[str, Any], gpu_steps: Sequence[str],
         """Each step in a container of its own."""
         return StepDelegatingExecutor(
             StepContainers(image, every, gpu, gpu_steps), retries=RetryMode.ENABLED,
-            max_concurrent=context.executor_config["max_concurrent"],
+            max_concurrent=cast(int | None, context.executor_config["max_concurrent"]),
             check_step_health_interval_seconds=_HEALTH_CHECK_S)
 
     return containers
@@ -68,7 +68,7 @@ class StepContainers(DockerStepHandler):
 
     def _get_docker_container_context(self, step_handler_context: StepHandlerContext):
         context = super()._get_docker_container_context(step_handler_context)
-        step, = step_handler_context.execute_step_args.step_keys_to_execute
+        step, = step_handler_context.execute_step_args.step_keys_to_execute or ()
         return context.merge(self._gpu) if step in self._gpu_steps else context
 
 
@@ -77,8 +77,8 @@ def _context(part: str, settings: Mapping[str, Any]) -> DockerContainerContext:
     found = process_config(DOCKER_CONTAINER_CONTEXT_SCHEMA, dict(settings))
     if not found.success:
         raise ConfigError(f"docker: {part}: " + "; ".join(
-            " ".join(error.message.split()) for error in found.errors))
-    context = DockerContainerContext(**found.value)
+            " ".join(error.message.split()) for error in found.errors or ()))
+    context = DockerContainerContext(**(found.value or {}))
     validate_docker_config(None, context.networks, context.container_kwargs)
     kwargs = {key: value for key, value in context.container_kwargs.items()
               if key != "stop_timeout"}

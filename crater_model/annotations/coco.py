@@ -7,6 +7,7 @@ import math
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from typing import Any, TypeGuard
 
 from PIL import Image
 
@@ -61,7 +62,7 @@ def parse(folder: str | Path) -> Parsed:
 
     label_map = _label_map(document["categories"], problem)
     scenes = _images(document["images"], problem)
-    counts = Counter()
+    counts: Counter[str] = Counter()
     info = document.get("info")
     info = info if isinstance(info, dict) else {}
     source = info.get("label_source")
@@ -132,7 +133,8 @@ def _label_map(categories: list, problem) -> dict[int, str]:
 
 
 def _images(entries: list, problem) -> dict[int, Scene]:
-    scenes, names = {}, set()
+    scenes: dict[int, Scene] = {}
+    names = set()
     for place, entry in enumerate(entries):
         try:
             scene = _scene(entry)
@@ -282,11 +284,11 @@ def _number(entry, key: str) -> int:
     return value
 
 
-def _whole(value) -> bool:
+def _whole(value: Any) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63
 
 
-def _finite(value) -> bool:
+def _finite(value: Any) -> TypeGuard[float]:
     return (isinstance(value, (int, float)) and not isinstance(value, bool)
             and math.isfinite(value))
 

@@ -22,6 +22,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -79,7 +80,8 @@ def save_dataset(folder: str | Path, images: Iterable[tuple[Scene, ImageSource]]
     folder = Path(folder)
     refuse_other_folder(folder, ANNOTATIONS, "a data set")
     # As text, annotations take a tenth of the memory that their numbers would.
-    entries, annotations = [], []
+    entries: list[dict[str, Any]] = []
+    annotations: list[str] = []
     names, ids = set(), set()
     with whole_folder(folder) as beside:
         make_folder(beside / IMAGES)
@@ -147,7 +149,8 @@ def _image_entry(scene: Scene) -> dict:
 def _annotation(instance: Instance, number: int, image_id: int) -> dict:
     ymin, xmin, ymax, xmax = instance.box
     bbox = [xmin, ymin, xmax - xmin, ymax - ymin]
-    more = {} if instance.source == "outline" else {"label_source": instance.source}
+    more: dict[str, Any] = ({} if instance.source == "outline"
+                            else {"label_source": instance.source})
     if instance.diameter_km is not None:
         more["diameter_km"] = round(float(instance.diameter_km), DECIMALS_KM)
     return {

@@ -32,7 +32,7 @@ def same_craters(scene: Scene) -> list[tuple[int, int]]:
     shared = shapely.area(shapely.intersection(first, second))
     union = areas[one] + areas[other] - shared
     pairs = [(instances[a].id, instances[b].id)
-             for a, b, same in zip(one, other, shared >= SAME_IOU * union) if same]
+             for a, b, same in zip(one, other, shared >= SAME_IOU * union, strict=True) if same]
     return sorted((min(pair), max(pair)) for pair in pairs)
 
 

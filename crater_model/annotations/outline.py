@@ -99,8 +99,8 @@ def ellipse(x: float, y: float, rx: float, ry: float, angle: float = 0.0) -> np.
         raise ValueError(f"has an ellipse around {x:g}, {y:g} with half axes {rx:g}, {ry:g} px, "
                          "expected finite numbers and axes above 0; draw it again")
     if max(abs(x), abs(y), rx, ry) > _FARTHEST:
-        raise ValueError(f"has an ellipse around {x:g}, {y:g} with half axes {rx:g}, {ry:g} px, far "
-                         "too large; correct it")
+        raise ValueError(f"has an ellipse around {x:g}, {y:g} with half axes {rx:g}, {ry:g} px, "
+                         "far too large; correct it")
     fine = math.pi / math.acos(1 - min(0.5, max(1e-4, _ROUNDNESS / max(rx, ry))))
     # The four ends of its axes among them, so that its box is exact; 48 lose 0.3 % of the area.
     points = 4 * min(90, max(12, math.ceil(fine / 4)))

@@ -48,12 +48,12 @@ def assign_splits(scene_names: Iterable[str], fractions: Sequence[float] = (0.7,
     taken = [sum(split == kind for split in splits.values()) for kind in SPLITS]
     wanted = _counts(len(names), fractions)
     # Fixed scenes may overfill one split; what is left is shared by what is missing.
-    missing = [max(0, want - have) for want, have in zip(wanted, taken)]
+    missing = [max(0, want - have) for want, have in zip(wanted, taken, strict=True)]
     while sum(missing) > sum(map(len, free)):
         missing[missing.index(max(missing))] -= 1
     # Large groups first: single scenes then fill what they leave.
     free.sort(key=lambda unit: (-len(unit), min(_order(name, seed) for name in unit)))
-    for left, unit in zip(range(len(free), 0, -1), free):
+    for left, unit in zip(range(len(free), 0, -1), free, strict=True):
         kind = _next_kind(len(unit), left, missing, taken)
         splits.update((name, SPLITS[kind]) for name in unit)
         taken[kind] += len(unit)

@@ -96,7 +96,7 @@ def _decode(dataset: Dataset, scenes: Sequence[Scene]) -> _Images:
             return str(error)
 
     problems, previews, same = [], {}, defaultdict(list)
-    for scene, found in zip(scenes, for_each(scenes, read, "checking images")):
+    for scene, found in zip(scenes, for_each(scenes, read, "checking images"), strict=True):
         if isinstance(found, str):
             problems.append(found)
         else:
@@ -152,11 +152,12 @@ def diameters_km(dataset: Dataset) -> list[float]:
     return [value for value in found if value is not None]
 
 
-def _spread(values: list[float], decimals: int = 2) -> dict[str, float] | None:
+def _spread(values: Sequence[float], decimals: int = 2) -> dict[str, float] | None:
     if not values:
         return None
     found = np.percentile(values, list(_PERCENTILES.values()))
-    spread = {name: round(float(value), decimals) for name, value in zip(_PERCENTILES, found)}
+    spread = {name: round(float(value), decimals)
+              for name, value in zip(_PERCENTILES, found, strict=True)}
     return {**spread, "mean": round(float(np.mean(values)), decimals)}
 
 
@@ -207,7 +208,7 @@ def _ground_warnings(dataset: Dataset, shared: SharedGround) -> list[str]:
     split_of = {s.scene: (s.split, s.file_name) for s in dataset.scenes if s.split is not None}
     torn = []
     for group in shared.groups:
-        by_split = {}
+        by_split: dict[str, str] = {}
         for name in group:
             if name in split_of:
                 by_split.setdefault(*split_of[name])

@@ -70,19 +70,20 @@ class Cutter:
         Raises:
           DataError: an image is broken, or no chip is left.
         """
-        all_empty = self.settings.empties is None
+        empties = self.settings.empties
         for plan, data in in_order(self._jobs(), self.settings.size):
             if data is None:
                 self.count["left_out_invalid"] += 1
-            elif all_empty or plan.labels.instances:
+            elif empties is None or plan.labels.instances:
                 self._count_dropped(plan)
                 yield self._written(plan), data
             else:
                 self._leave_empty(plan)
-        if not all_empty:
-            drawn = self._draw(math.floor(self.settings.empties * self.count["chips"]))
+        if empties is not None:
+            drawn = self._draw(math.floor(empties * self.count["chips"]))
             self.count["left_out_empty"] = len(self._empty) - len(drawn)
             for plan, data in in_order(self._jobs_again(drawn), self.settings.size):
+                assert data is not None  # it was read before
                 yield self._written(plan), data
         if not self.count["chips"]:
             raise DataError(
@@ -101,7 +102,7 @@ class Cutter:
         with Progress("cutting chips", total) as line:
             for number, scene in enumerate(self.dataset.scenes):
                 with ExitStack() as opened:
-                    raster = outlines = None
+                    raster = None
                     for scale in scales:
                         whole = self._whole(number, scene) if self._fits(scene, scale) else None
                         if whole and whole.encoded:

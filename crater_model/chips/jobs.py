@@ -72,7 +72,7 @@ class Plan:
         return replace(
             scene, id=number, file_name=self.file_name, width=width, height=height,
             instances=self.labels.instances, scale=scene.scale * scale,
-            offset=tuple(scene.to_scene([(left, top)])[0].tolist()),
+            offset=tuple(scene.to_scene(np.array([(left, top)]))[0].tolist()),
             georeference=place and place.part(left, top, scale, width, height))
 
 
@@ -118,7 +118,8 @@ def _around(plans: list[Plan]) -> Region:
 def _finish(later: Callable[[], Pixels], plans: list[Plan], min_valid: float,
             encode_empty: bool) -> list[bytes | None]:
     """The files of neighbours in a row, as `Job` has them."""
-    pixels, done = later(), []
+    pixels = later()
+    done: list[bytes | None] = []
     for plan in plans:
         left = plan.region.x - plans[0].region.x
         columns = slice(left, left + plan.region.width)

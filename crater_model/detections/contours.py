@@ -28,7 +28,7 @@ def outlines(masks: np.ndarray, boxes: np.ndarray, size: tuple[int, int],
     height, width = size
     image = box(0, 0, width, height)
     found = []
-    for mask, limits in zip(masks, boxes):
+    for mask, limits in zip(masks, boxes, strict=True):
         polygon = mask_outline(mask.astype(np.float32) / 255.0, limits, threshold)
         if limits[0] < 0 or limits[1] < 0 or limits[2] > height or limits[3] > width:
             polygon = _largest(polygon.intersection(image)) or polygon
@@ -45,7 +45,7 @@ def mask_outline(mask: np.ndarray, limits: np.ndarray, threshold: float = 0.5) -
     y = ymin + (np.arange(rows + 2) - 0.5) * (ymax - ymin) / rows
     x = xmin + (np.arange(columns + 2) - 0.5) * (xmax - xmin) / columns
     lines = contourpy.contour_generator(x, y, padded).lines(threshold)
-    rings = [line for line in lines if len(line) >= 4]
+    rings = [np.asarray(line) for line in lines if len(line) >= 4]
     if not rings:
         return _ellipse(ymin, xmin, ymax, xmax)
     ring = max(rings, key=_shoelace)

@@ -66,7 +66,7 @@ def match(rule: str, found: Shapes, wanted: Shapes, scores: np.ndarray) -> np.nd
     first, second, quality = pairs(found, wanted)
     order = np.lexsort((-quality, -scores[first]))
     finder, used = [-1] * len(wanted), [False] * len(found)
-    for a, b in zip(first[order].tolist(), second[order].tolist()):
+    for a, b in zip(first[order].tolist(), second[order].tolist(), strict=True):
         if not used[a] and finder[b] < 0:
             used[a], finder[b] = True, a
     return np.array(finder, int)
@@ -101,7 +101,7 @@ def best_f1(scores: np.ndarray, right: np.ndarray, wanted: int) -> dict[str, flo
     last = np.append(np.diff(scores[order]) != 0, True)
     best = int(np.argmax(np.where(last, f1, -1.0)))
     return dict(zip(names, (float(precision[best]), float(recall[best]), float(f1[best]),
-                            float(scores[order][best]))))
+                            float(scores[order][best])), strict=True))
 
 
 def _by_outline(found: Shapes, wanted: Shapes):

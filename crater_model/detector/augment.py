@@ -42,7 +42,7 @@ def augment(sample: Sample, parser: Parser, seed: tf.Tensor) -> Sample:
     for wanted, move in ((turns % 2 == 1, transpose), (vertical, flip_vertical),
                          (horizontal, flip_horizontal)):
         parts = _maybe(wanted, move, parts)
-    return {**sample, **dict(zip(("image", "boxes", "grids"), parts))}
+    return {**sample, **dict(zip(("image", "boxes", "grids"), parts, strict=True))}
 
 
 def _maybe(wanted: tf.Tensor, move, parts: tuple[tf.Tensor, ...]) -> tuple[tf.Tensor, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,7 @@ class Detector:
         self._predict = predict
         self.label_map, self.chip_size, self.scales = label_map, chip_size, tuple(scales)
         self.stretch_percentiles = tuple(stretch_percentiles)
+        self._loaded: Any = None  # a SavedModel's variables last as long as it
 
     @classmethod
     def load(cls, path: str | Path, **thresholds: float | None) -> Detector:
@@ -91,7 +92,7 @@ class Detector:
         detector = cls(partial(_ask, signature, card.get("inference_input_type", "image_bytes")),
                        {int(k): v for k, v in card["label_map"].items()}, card["chip_size"],
                        card["scales"], card.get("stretch_percentiles", PERCENTILES))
-        detector._keep = loaded
+        detector._loaded = loaded
         return detector
 
     def detect(self, images: Sequence[np.ndarray | bytes]) -> list[Detections]:
@@ -111,7 +112,7 @@ class Detector:
                                 "[height, width] or [height, width, 3]")
         encoded = [image if isinstance(image, bytes) else encode_png(image) for image in images]
         return [detections_from_outputs(outputs, _size(image), self.label_map)
-                for image, outputs in zip(images, self._predict(encoded))]
+                for image, outputs in zip(images, self._predict(encoded), strict=True)]
 
 
 def load_trained(model_dir: str | Path, *, score_threshold: float | None = None,
@@ -169,7 +170,7 @@ def _share(name: str, value: float) -> float:
     return float(value)
 
 
-def _ask(predict: Callable[..., dict[str, tf.Tensor]], input_type: str,
+def _ask(predict: Any, input_type: str,
          images: Sequence[bytes]) -> list[dict[str, np.ndarray]]:
     """The outputs for each image. Pixels go one image a request, since sizes may differ."""
     step, answers = 1 if input_type == "image_tensor" else len(images), []

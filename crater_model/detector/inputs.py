@@ -75,7 +75,7 @@ def build_inputs(data: DataConfig, input_size: list[int],
         if data.sample_1_of_n > 1:
             dataset = dataset.shard(data.sample_1_of_n, 0)
 
-        def parse(record):
+        def parse(record):  # type: ignore[misc]
             return fit(decode_example(record), data.parser, size, keep_crowd=True)
 
     dataset = dataset.map(parse, num_parallel_calls=tf.data.AUTOTUNE,
@@ -99,6 +99,7 @@ def fit(sample: Sample, parser: Parser, size: tuple[int, int], seed: tf.Tensor |
     scale = fit_scale(shape, size)
     jitter = seed is not None and (parser.aug_scale_min, parser.aug_scale_max) != (1.0, 1.0)
     if jitter:
+        assert seed is not None
         draw = tf.random.stateless_uniform([3], seed + 1)
         scale *= parser.aug_scale_min + draw[0] * (parser.aug_scale_max - parser.aug_scale_min)
     scaled, factors = resize_image(image, scale)
@@ -165,7 +166,8 @@ def cut_instances(whole: tf.Tensor, grids: tf.Tensor, parts: tf.Tensor
     edges = [(tf.argmax(tf.cast(side, tf.int32), axis=1),
               cells - tf.argmax(tf.cast(side[:, ::-1], tf.int32), axis=1))
              for side in (tf.reduce_any(left, axis=2), tf.reduce_any(left, axis=1))]
-    first, last = (tf.cast(tf.stack(edge, axis=1), tf.float32) / cells for edge in zip(*edges))
+    first, last = (tf.cast(tf.stack(edge, axis=1), tf.float32) / cells
+                   for edge in zip(*edges, strict=True))
     close = tf.concat([low + first * (high - low), low + last * (high - low)], axis=1)
     is_cut = tf.reduce_any(tf.abs(parts - whole) > 1e-3, axis=1, keepdims=True)
     boxes = tf.where(is_cut, close, parts)

@@ -26,10 +26,10 @@ def demo() -> Experiment:
 def chips_256() -> Experiment:
     """Dense small craters, most of them of 7 to 20 px: chips of 256 px, two cores or one GPU.
 
-    The network of `demo`, for longer and in bfloat16. On chips of 128 px of LROC NAC mosaics, scaled
-    up twice, anchors of 3 x 2^level were best by far (of 2: mask AP 0.206, of 3: 0.263, of 4:
-    0.222), a second anchor scale cost a quarter of the speed for nothing, and bfloat16 scored as
-    float32 does and is faster where the processor has instructions for it. Detections from a
+    The network of `demo`, for longer and in bfloat16. On chips of 128 px of LROC NAC mosaics,
+    scaled up twice, anchors of 3 x 2^level were best by far (of 2: mask AP 0.206, of 3: 0.263,
+    of 4: 0.222), a second anchor scale cost a quarter of the speed for nothing, and bfloat16 scored
+    as float32 does and is faster where the processor has instructions for it. Detections from a
     score of 0.001 on are kept, since among many craters the faint ones count. More in
     docs/training-log.md, also how much starting from rendered terrain gains.
     """

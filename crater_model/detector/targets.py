@@ -117,7 +117,7 @@ def _reached(edges: np.ndarray, low: tf.Tensor, high: tf.Tensor, least: float
     Returns:
       index int32 [batch, n, r], length and shared length [batch, n, r, k] px.
     """
-    cells, shapes, _ = edges.shape
+    cells = edges.shape[0]
     middles = edges[:, 0].mean(axis=1)
     stride = middles[1] - middles[0] if cells > 1 else 1.0
     reach = (edges[0, :, 1] - edges[0, :, 0]).max() / stride

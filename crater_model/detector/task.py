@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -48,7 +49,7 @@ class CraterMaskRCNNTask(maskrcnn.MaskRCNNTask):
 
     start_step: int = 0
     evaluator: Scorer
-    shown: list[tuple[int, Detections, Truth]] = []
+    shown: Sequence[tuple[int, Detections, Truth]] = ()
 
     def build_model(self) -> CraterMaskRCNN:
         """The Keras model, built."""
@@ -118,13 +119,14 @@ class CraterMaskRCNNTask(maskrcnn.MaskRCNNTask):
         return True
 
     def _add_image(self, found: dict[str, np.ndarray], truth: dict[str, np.ndarray]) -> None:
-        size = tuple(int(round(side)) for side in truth["image_info"][1])
+        height, width = (int(round(side)) for side in truth["image_info"][1])
+        size = height, width
         detections = detections_from_outputs(found, size, self.label_map)
         labels = truth_from_grids(truth["gt_boxes"], truth["gt_classes"], truth["gt_masks"],
                                   truth["gt_crowd"] > 0, size)
         self.evaluator.add(str(truth["source_id"]), detections, labels)
-        self.shown.append((int(truth["source_id"]), detections, labels))
-        self.shown = sorted(self.shown, key=lambda image: -len(image[2]))[:_SHOWN]
+        shown = [*self.shown, (int(truth["source_id"]), detections, labels)]
+        self.shown = sorted(shown, key=lambda image: -len(image[2]))[:_SHOWN]
 
     def reduce_aggregated_logs(self, aggregated_logs, global_step=None) -> dict[str, float]:
         """The scores that exist; a score that does not (no labels) is left out."""
@@ -132,7 +134,7 @@ class CraterMaskRCNNTask(maskrcnn.MaskRCNNTask):
         return {name: value for name, value in scores.items() if value is not None}
 
 
-def batched(anchors: dict[str, tf.Tensor], images: tf.Tensor) -> dict[str, tf.Tensor]:
+def batched(anchors: Mapping[str, tf.Tensor], images: tf.Tensor) -> dict[str, tf.Tensor]:
     """The anchors once for every image of the batch."""
     count = tf.shape(images)[0]
     return {level: tf.tile(boxes[tf.newaxis], [count, 1, 1, 1])

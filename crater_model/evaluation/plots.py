@@ -32,7 +32,7 @@ def completeness(evaluator: Evaluator) -> bytes:
     for key, label in (("recall", "outline"), ("catalogue_recall", "catalogue")):
         shares = [math.nan if b[key] is None else b[key] for b in bins]
         axes.stairs(shares or [math.nan], edges, baseline=None, label=label)
-    for low, high, b in zip(edges, edges[1:], bins):
+    for low, high, b in zip(edges, edges[1:], bins, strict=False):
         axes.annotate(str(b["labels"]), (math.sqrt(low * high), 0.02), fontsize=7, ha="center")
     axes.set_xscale("log")
     axes.set_xticks(edges, ["0", *(f"{edge:.0f}" for edge in edges[1:])], fontsize=8)

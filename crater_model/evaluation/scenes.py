@@ -79,7 +79,7 @@ def _write_output(folder: Path, scores: dict, evaluator: Evaluator, dataset: Dat
     write_json(folder / "metrics.json", scores)
     write_bytes(folder / "precision_recall.png", precision_recall(evaluator))
     write_bytes(folder / "completeness.png", completeness(evaluator))
-    shown = [pair for pair in zip(chosen, found)
+    shown = [pair for pair in zip(chosen, found, strict=True)
              if pair[0].width * pair[0].height <= _PICTURE_PX][:_PICTURES]
     for scene, (detections, truth) in shown:
         picture = comparison(dataset.read_image(scene), detections, truth, scores["threshold"])

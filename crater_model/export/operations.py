@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
@@ -44,7 +45,7 @@ def check_operations(saved_model: str | Path) -> set[str]:
     return found
 
 
-def _nodes(graph) -> Iterator[tuple[str, object]]:
+def _nodes(graph) -> Iterator[tuple[str, Any]]:
     """(where it is, node) of a graph and its function library."""
     for node in graph.node:
         yield f"node {node.name}", node

@@ -11,7 +11,7 @@ from pyproj.database import query_crs_info
 from pyproj.enums import PJType
 
 from crater_model.imagery.georeference import Georeference
-from crater_model.imagery.projection import latitudes
+from crater_model.imagery.projection import latitudes, radius
 
 # Radii of one body that differ by less were measured at different times.
 _SAME_RADIUS = 0.005
@@ -56,9 +56,9 @@ def body_of(georeference: Georeference) -> Body:
 @functools.lru_cache(maxsize=64)
 def _body(text: str) -> Body:
     crs = pyproj.CRS.from_user_input(text)
-    radius, words = crs.ellipsoid.semi_major_metre, crs.to_wkt().lower()
-    near = [(abs(sphere - radius), name, code) for name, code, sphere in _spheres()
-            if abs(sphere - radius) <= _SAME_RADIUS * radius]
+    size, words = radius(crs), crs.to_wkt().lower()
+    near = [(abs(sphere - size), name, code) for name, code, sphere in _spheres()
+            if abs(sphere - size) <= _SAME_RADIUS * size]
     named = [entry for entry in near if entry[1].lower() in words]
     chosen = min(named or near, default=None)
     if chosen is None or chosen[1] == "Earth":
@@ -75,6 +75,6 @@ def _spheres() -> list[tuple[str, str, float]]:
     for info in query_crs_info(auth_name="IAU_2015", pj_types=[PJType.GEOGRAPHIC_2D_CRS]):
         if info.name.endswith(_SUFFIX):
             code = f"IAU_2015:{info.code}"
-            radius = pyproj.CRS.from_user_input(code).ellipsoid.semi_major_metre
-            found.append((info.name.removesuffix(_SUFFIX).removesuffix(" (2015)"), code, radius))
+            name = info.name.removesuffix(_SUFFIX).removesuffix(" (2015)")
+            found.append((name, code, radius(pyproj.CRS.from_user_input(code))))
     return found

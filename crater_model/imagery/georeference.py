@@ -98,7 +98,7 @@ class Georeference:
     @functools.cached_property
     def middle_longitude(self) -> float:
         """Longitude of the image's middle, deg (0 where the middle is off the body)."""
-        lon = self.lonlat([[self.width / 2, self.height / 2]])[0, 0]
+        lon = self.lonlat(np.array([[self.width / 2, self.height / 2]]))[0, 0]
         return float(lon) if math.isfinite(lon) else 0.0
 
     @property

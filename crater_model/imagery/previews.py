@@ -29,8 +29,10 @@ T = TypeVar("T")
 class Sized(Protocol):
     """Something of `width` x `height` px."""
 
-    width: int
-    height: int
+    @property
+    def width(self) -> int: ...
+    @property
+    def height(self) -> int: ...
 
 
 S = TypeVar("S", bound=Sized)
@@ -65,7 +67,7 @@ def preview(raster: Raster, side: int) -> Preview:
     sums = np.zeros((height, width, 2))
     for top, rows in _strips(raster):
         grey = _grey(raster.read(0, top, raster.width, rows).pixels)
-        there = cv2.compare(grey, 0, cv2.CMP_GT)
+        there = cv2.compare(grey, 0, cv2.CMP_GT)  # type: ignore[call-overload]
         narrow = np.stack([cv2.resize(part, (width, rows), interpolation=cv2.INTER_AREA)
                            for part in (grey, there)], axis=-1)
         _add_rows(sums, narrow, top, raster.height)

@@ -56,6 +56,12 @@ def same_body(crs: str, other: str) -> bool:
     return abs(a - b) <= _SAME_BODY * max(a, b)
 
 
+def radius(crs: pyproj.CRS) -> float:
+    """The equatorial radius of a system's body, m."""
+    assert crs.ellipsoid is not None  # every geodetic or projected system has one
+    return crs.ellipsoid.semi_major_metre
+
+
 def latitudes(lonlat: np.ndarray, factor: float) -> np.ndarray:
     """Latitudes whose tangents are multiplied by `factor`; longitudes as they are."""
     lonlat = np.array(lonlat, np.float64).reshape(-1, 2)
@@ -84,12 +90,13 @@ class Projection:
                 projected or base == crs or crs.is_geographic):
             raise DataError(f"the coordinate system {crs.name!r} has no longitude and latitude; "
                             "give a geographic or projected one")
-        self.geod = crs.get_geod()
-        self.planetocentric = base.coordinate_system.name == "spherical"
+        geod, counted = crs.get_geod(), base.coordinate_system
+        assert geod is not None and counted is not None  # it is geodetic
+        self.geod, self.planetocentric = geod, counted.name == "spherical"
         meridian = crs.prime_meridian
         # In degrees: pyproj gives the meridian in its own unit.
         self._meridian = 0.0 if meridian is None else math.degrees(
-            meridian.longitude * meridian.unit_conversion_factor)
+            meridian.longitude * float(meridian.unit_conversion_factor))
         same, self.plain = _plain(base, text), base
         if not _is_plain(base) or self._meridian:
             self.plain = _plain(base, text, from_prime=True)
@@ -106,9 +113,10 @@ class Projection:
                 raise DataError(f"the coordinate system {crs.name!r} cannot be projected "
                                 f"({error}); give another one") from None
         self.poles_are_points = False
-        ends = [np.array(self.from_lonlat([lon, lon], [80.0, -80.0])) for lon in (-170.0, 190.0)]
-        shown = np.isfinite(ends).all(axis=(0, 1))
-        self.poles_are_points = bool(shown.any() and np.allclose(*(e[:, shown] for e in ends)))
+        west, east = (np.array(self.from_lonlat(np.full(2, lon), np.array([80.0, -80.0])))
+                      for lon in (-170.0, 190.0))
+        shown = np.isfinite([west, east]).all(axis=(0, 1))
+        self.poles_are_points = bool(shown.any() and np.allclose(west[:, shown], east[:, shown]))
 
     def to_lonlat(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         if self._inverse is not None:

@@ -145,8 +145,9 @@ class FileRaster(Raster):
         rows, columns = source.block_shapes[0]
         size = rows * columns * np.dtype(source.dtypes[0]).itemsize * len(data_bands)
         if size > _WHOLE_BYTES:
-            raise DataError(f"{self.name}: is stored in blocks of {columns}x{rows} px, which cannot "
-                            "be read in parts; tile it, for example with gdal_translate -of COG")
+            raise DataError(f"{self.name}: is stored in blocks of {columns}x{rows} px, which "
+                            "cannot be read in parts; tile it, for example with gdal_translate "
+                            "-of COG")
         self.dtype = np.dtype(source.dtypes[0])
         self._indexes = data_bands if len(data_bands) > 1 else data_bands[0]
         self.bands = len(data_bands)
@@ -161,7 +162,7 @@ class FileRaster(Raster):
         self.georeference = _georeference(source, self.name)
 
     @functools.cached_property
-    def stretch(self) -> Stretch | None:
+    def stretch(self) -> Stretch | None:  # type: ignore[override]
         if self.dtype == np.uint8:
             return None
         return compute_stretch(self, self._percentiles)

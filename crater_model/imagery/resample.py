@@ -140,7 +140,8 @@ class DataMap:
     that a sparse GeoTIFF leaves out."""
 
     def __init__(self, raster: Raster):
-        self._block, self._stored = (1, 1), None
+        self._block = 1, 1
+        self._stored: np.ndarray | None = None
         if isinstance(raster, FileRaster) and raster.driver == "GTiff" and raster.has_invalid:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", NotGeoreferencedWarning)

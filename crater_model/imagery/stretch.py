@@ -109,7 +109,7 @@ def compute_stretch(raster: Values, percentiles: tuple[float, float] = PERCENTIL
     low, high = np.percentile(values, percentiles) if len(values) else (0.0, 0.0)
     if not low < high and len(values):
         low, high = float(values.min()), float(values.max())
-    return Stretch(float(low), float(high), tuple(map(float, percentiles)))
+    return Stretch(float(low), float(high), (float(percentiles[0]), float(percentiles[1])))
 
 
 def _rows_at_once(raster: Values) -> int:

@@ -20,7 +20,14 @@ from crater_model.annotations.scene import Scene
 from crater_model.errors import ConfigError, DataError, DataProblems
 from crater_model.imagery.convert import write_8bit
 from crater_model.imagery.pixels import file_digest
-from crater_model.imagery.raster import ArrayRaster, Header, Raster, open_raster, read_header
+from crater_model.imagery.raster import (
+    ArrayRaster,
+    FileRaster,
+    Header,
+    Raster,
+    open_raster,
+    read_header,
+)
 from crater_model.imagery.stretch import PERCENTILES, strips
 from crater_model.importing.archive import unpacked
 from crater_model.importing.formats import FORMATS
@@ -64,7 +71,7 @@ class ImportReport:
         return asdict(self)
 
 
-def import_dataset(source: str | Path, out_dir: str | Path, format: str | None = None,
+def import_dataset(source: str | Path, out_dir: str | Path, format: str | None = None,  # noqa: A002
                    images: str | Path | None = None, skip_bad: bool = False,
                    percentiles: tuple[float, float] = PERCENTILES,
                    diameters_km: tuple[float, float] | None = None) -> ImportReport:
@@ -172,7 +179,8 @@ class _Import:
 
     def _plan(self, reading: Reading) -> list[tuple[Scene, LabelledImage]]:
         ids = {name: number for number, name in self.label_map.items()}
-        scenes, taken = [], set()
+        scenes: list[tuple[Scene, LabelledImage]] = []
+        taken: set[Path] = set()
         names = _names([image.path for image in reading.images])
         for image in track(reading.images, "reading labels"):
             with self.notes.entry(self.source.name(image.path)):
@@ -239,6 +247,7 @@ def _prepared(scene: Scene, raster: Raster, path: Path
     """
     if isinstance(raster, ArrayRaster):  # a PNG or JPEG, decoded already
         return scene, path
+    assert isinstance(raster, FileRaster)
     stretch = raster.stretch
     if stretch is None:
         for top, height in strips(raster.height, raster.block_rows):

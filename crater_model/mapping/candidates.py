@@ -40,11 +40,11 @@ class Candidates:
     def joined(cls, parts: Sequence[Candidates]) -> Candidates:
         """The candidates of several tiles of one image; at least one."""
         detections = None
-        if all(part.detections is not None for part in parts):
-            every = [part.detections for part in parts]
-            columns = (np.concatenate([getattr(part, name) for part in every])
-                       for name in ("boxes", "scores", "classes", "masks"))
-            detections = Detections(*columns, every[0].size, every[0].label_map)
+        every = [part.detections for part in parts if part.detections is not None]
+        if len(every) == len(parts):
+            columns = {name: np.concatenate([getattr(part, name) for part in every])
+                       for name in ("boxes", "scores", "classes", "masks")}
+            detections = Detections(**columns, size=every[0].size, label_map=every[0].label_map)
         return cls(Craters.joined([part.craters for part in parts]),
                    np.concatenate([part.cut for part in parts]), detections)
 
@@ -89,7 +89,8 @@ def candidates(detections: Detections, tile: Tile, size: tuple[int, int],
 def _has_data(shapes: np.ndarray, valid: np.ndarray) -> np.ndarray:
     """Whether at least half of what is around an outline's centre has data: bool [n]."""
     there = np.ones(len(shapes), bool)
-    for i, (center, area) in enumerate(zip(shapely.centroid(shapes), shapely.area(shapes))):
+    measured = zip(shapely.centroid(shapes), shapely.area(shapes), strict=True)
+    for i, (center, area) in enumerate(measured):
         around = max(1.0, np.sqrt(area / np.pi) / 4)
         x0, y0 = int(max(0, center.x - around)), int(max(0, center.y - around))
         piece = valid[y0:int(center.y + around) + 1, x0:int(center.x + around) + 1]

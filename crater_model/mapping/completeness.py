@@ -39,6 +39,7 @@ def _looked_for(entry: Map, catalogue: CataloguedCraters
                 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Diameters (km) of the craters that an image should show, and by rule which were found."""
     place, craters = entry.georeference, entry.craters
+    assert place is not None
     lonlat = catalogue.lonlat(place, catalogue.places)
     seen = np.flatnonzero(entry.contains(place.pixels(lonlat)))
     rims = place.rims(lonlat[seen], catalogue.diameter_km[seen])

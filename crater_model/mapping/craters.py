@@ -51,11 +51,11 @@ class Craters:
     @classmethod
     def joined(cls, parts: Sequence[Craters]) -> Craters:
         """The craters of several tables of one image; at least one table."""
-        columns = (np.concatenate([getattr(part, name) for part in parts])
-                   for name in ("outlines", "scores", "classes", "scales", "edge"))
+        columns = {name: np.concatenate([getattr(part, name) for part in parts])
+                   for name in ("outlines", "scores", "classes", "scales", "edge")}
         label_map = {number: name for part in reversed(parts)
                      for number, name in part.label_map.items()}
-        return cls(*columns, parts[0].size, label_map)
+        return cls(**columns, size=parts[0].size, label_map=label_map)
 
     @property
     def boxes(self) -> np.ndarray:

@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -119,12 +119,12 @@ def check_outputs(outputs: Sequence[Path], images: Sequence[str | Path]) -> None
       ConfigError: an unknown suffix, a picture of several images, or km of an image without a
         georeference. DataError: an image cannot be read.
     """
-    for path in outputs:
-        if path.suffix.lower() not in SUFFIXES:
-            raise ConfigError(f"{path}: unknown suffix '{path.suffix}', expected one of "
+    for file in outputs:
+        if file.suffix.lower() not in SUFFIXES:
+            raise ConfigError(f"{file}: unknown suffix '{file.suffix}', expected one of "
                               f"{', '.join(SUFFIXES)}")
-        if path.suffix.lower() == ".png" and len(images) != 1:
-            raise ConfigError(f"{path}: a picture shows one image, got {len(images)}; "
+        if file.suffix.lower() == ".png" and len(images) != 1:
+            raise ConfigError(f"{file}: a picture shows one image, got {len(images)}; "
                               "choose another suffix or name one image")
     for path in images:
         place = read_header(path).georeference
@@ -170,10 +170,11 @@ def _model(server: str | None, options: Mapping[str, Any] | None, model: str | P
 
         with Client(server, **(options or {})) as client:
             card = client.describe(pin=True)
-            yield client.stream, {**card, _SERVED: client.version}
+            yield cast(Stream, client.stream), {**card, _SERVED: client.version}  # bad images raise
         return
     from crater_model.detector.detector import Detector
 
+    assert model is not None
     detector = Detector.load(model)
     # By content: a copy on another machine is the same model, and goes on.
     files = {str(path.relative_to(model)): file_entry(path)["sha256"]

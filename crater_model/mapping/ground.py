@@ -44,7 +44,7 @@ class MappedArea:
     axes_km: tuple[float, float]
 
 
-def segmented(polygons: Sequence[shapely.Polygon], pieces: int = CRATER_PIECES
+def segmented(polygons: Sequence[shapely.Polygon] | np.ndarray, pieces: int = CRATER_PIECES
               ) -> tuple[np.ndarray, np.ndarray]:
     """Closed outer rings in px, with no edge longer than 1 / `pieces` of the ring.
 
@@ -76,14 +76,16 @@ def mapped_area(georeference: Georeference, polygon: shapely.Geometry | None = N
                       (geod.a / 1000, geod.b / 1000))
 
 
-def on_body(polygons: Sequence[shapely.Polygon], georeference: Georeference) -> np.ndarray:
+def on_body(polygons: Sequence[shapely.Polygon] | np.ndarray, georeference: Georeference
+            ) -> np.ndarray:
     """Outlines in px as longitudes (-180..180) and latitudes of their body's system.
 
     Returns:
       MultiPolygons, object [n]: cut at 180 deg, closed over a pole that they hold, shells
       counter-clockwise; empty where a part is off the body.
     """
-    polygons, body = np.asarray(polygons, dtype=object), body_of(georeference)
+    polygons = np.asarray(polygons, dtype=object)
+    body = body_of(georeference)
     points, ring = segmented(polygons)
     lonlat = georeference.lonlat(points)
     plain = _plain(lonlat, ring, len(polygons))
@@ -174,7 +176,7 @@ def _ring(ring: shapely.LinearRing, georeference: Georeference,
     turns = range(int(np.floor((west + 180) / 360)), int(np.ceil((east + 180) / 360)))
     return shapely.union_all([
         shapely.transform(shapely.intersection(shape, shapely.box(
-            360 * turn - 180, -90, 360 * turn + 180, 90)), lambda p: p - [360 * turn, 0])
+            360 * turn - 180, -90, 360 * turn + 180, 90)), lambda p, turn=turn: p - [360 * turn, 0])
         for turn in turns], grid_size=_SAME)
 
 

@@ -70,11 +70,11 @@ class Journal:
         except FileNotFoundError:
             write_json(self.folder / "run.json", run)
             return
-        for name in run:
-            if run[name] != before.get(name):
+        for name, value in run.items():
+            if value != before.get(name):
                 raise ConfigError(
                     f"{self.folder}: was begun with {name} {before.get(name)}, now it is "
-                    f"{run[name]}; run it as before to go on, or delete the folder to start anew")
+                    f"{value}; run it as before to go on, or delete the folder to start anew")
         if self._state.exists():
             with np.load(self._state) as state:
                 self.position, self._files = int(state["position"]), int(state["files"])
@@ -138,5 +138,5 @@ def _unpacked(values) -> Craters:
             (values["rings"], values["polygons"]))
     label_map = {int(number): name
                  for number, name in json.loads(str(values["label_map"])).items()}
-    return Craters(outlines, *(values[name] for name in _COLUMNS),
-                   tuple(values["size"].tolist()), label_map)
+    return Craters(outlines, **{name: values[name] for name in _COLUMNS},
+                   size=tuple(values["size"].tolist()), label_map=label_map)

@@ -47,7 +47,15 @@ class Map:
     @functools.cached_property
     def mapped(self) -> MappedArea | None:
         """The searched ground; None without a georeference."""
-        return self.georeference and mapped_area(self.georeference, self.area)
+        if self.georeference is None:
+            return None
+        return mapped_area(self.georeference, self.area)
+
+    @property
+    def ground(self) -> MappedArea:
+        """`mapped` of an image that is known to have a georeference."""
+        assert self.mapped is not None
+        return self.mapped
 
     @property
     def searched(self) -> shapely.Geometry:

@@ -82,7 +82,7 @@ def _on_ground(points: np.ndarray, ring: np.ndarray, centres: np.ndarray,
         plane = _plane(lonlat, middle[ring], geod)
         found = moments(plane, ring, n)
         before, (east, north) = middle, found.centre.T
-        middle = np.stack(geod.fwd(*before.T, np.degrees(np.arctan2(east, north)),
+        middle = np.stack(geod.fwd(before[:, 0], before[:, 1], np.degrees(np.arctan2(east, north)),
                                    np.hypot(east, north))[:2], axis=1)
     area = np.full(n, np.nan)
     bounds = np.searchsorted(ring, np.arange(n + 1))

@@ -19,8 +19,8 @@ SAME_DIAMETER_RATIO = 2.0
 CUT_COVERED = 0.4
 
 
-def same_crater_keep(shapes: Sequence[shapely.Polygon], scores: np.ndarray, classes: np.ndarray,
-                     cut: np.ndarray) -> np.ndarray:
+def same_crater_keep(shapes: Sequence[shapely.Polygon] | np.ndarray, scores: np.ndarray,
+                     classes: np.ndarray, cut: np.ndarray) -> np.ndarray:
     """Which of the outlines stay when every crater is to be there once: bool [n].
 
     Whole ones win over those that a tile's inner edge cuts, then the higher score.
@@ -28,7 +28,7 @@ def same_crater_keep(shapes: Sequence[shapely.Polygon], scores: np.ndarray, clas
     return settle(shapes, scores, classes, cut, np.inf)[0]
 
 
-def settle(shapes: Sequence[shapely.Polygon], scores: np.ndarray, classes: np.ndarray,
+def settle(shapes: Sequence[shapely.Polygon] | np.ndarray, scores: np.ndarray, classes: np.ndarray,
            cut: np.ndarray, top: float) -> tuple[np.ndarray, np.ndarray]:
     """Decides, as far as it can be known, which outlines stay as `same_crater_keep` would.
 

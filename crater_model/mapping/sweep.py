@@ -75,6 +75,7 @@ def detect_image(stream: Stream, image: np.ndarray | Raster, tile: int,
     raster = image if isinstance(image, Raster) else ArrayRaster(image)
     parts = _sweep(stream, raster, tile, scales, overlap, with_masks=True)
     found = Candidates.joined(list(parts)).detections
+    assert found is not None  # with masks
     return found.select(np.argsort(-found.scores, kind="stable"))
 
 

@@ -53,7 +53,7 @@ def overlay(image: np.ndarray, rings: Sequence[np.ndarray], scores: Sequence[flo
         if scores is not None:
             line = _score_color(float(scores[number]))
         else:
-            line = color if np.ndim(color) == 1 else color[number]
+            line = color if np.ndim(color) == 1 else color[number]  # type: ignore[assignment]
         cv2.polylines(picture, [np.rint(points).astype(np.int32)], True,
                       tuple(int(c) for c in line), thickness, cv2.LINE_AA, _SUBPIXEL_BITS)
     return picture
@@ -138,7 +138,7 @@ def size_histogram(values: list[list[float]], label: str, names: list[str],
 def _quantize(picture: Image.Image, colors: int) -> Image.Image:
     """Few colours, chosen by the picture, and the outlines' own, which are thin and would
     otherwise be lost among the greys."""
-    chosen = picture.quantize(colors).getpalette()[:3 * colors]
+    chosen = (picture.quantize(colors).getpalette() or [])[:3 * colors]
     palette = Image.new("P", (1, 1))
     palette.putpalette(chosen + [value for color in CLASS_COLORS for value in color])
     return picture.quantize(palette=palette, dither=Image.Dither.NONE)

@@ -41,7 +41,8 @@ def records_picture(folder: str | Path, split: str = "train", n: int = 6, column
 def _labels(record: dict) -> tuple[np.ndarray, list, list]:
     """A record's image, the outlines on it in px and their colours."""
     image, rings, colors = record["image"], [], []
-    for box, grid, class_id in zip(record["boxes"], record["grids"], record["classes"]):
+    for box, grid, class_id in zip(record["boxes"], record["grids"], record["classes"],
+                                   strict=True):
         for ring in grid_outlines(grid, box * np.tile(image.shape[:2], 2)):
             rings.append(ring)
             colors.append(class_color(int(class_id)))

@@ -49,14 +49,14 @@ class Evaluator:
         self._images.append({"id": image, "width": width, "height": height, "file_name": name})
         shapes = detections.polygons()
         self._most_found = max(self._most_found, len(detections))
-        for rings, class_id, crowd in zip(truth.rings, truth.classes, truth.crowd):
+        for rings, class_id, crowd in zip(truth.rings, truth.classes, truth.crowd, strict=True):
             mask = encode_rings(rings, height, width)
             self._truth.append({
                 "id": len(self._truth) + 1, "image_id": image, "category_id": int(class_id),
                 "segmentation": mask, "area": float(rle.area(mask)), "iscrowd": int(crowd),
                 "bbox": _ring_box(rings)})
         for shape, box, score, class_id in zip(shapes, detections.boxes, detections.scores,
-                                               detections.classes):
+                                               detections.classes, strict=True):
             ymin, xmin, ymax, xmax = (float(v) for v in box)
             ring = np.asarray(shape.exterior.coords)[:-1]
             self._found.append({

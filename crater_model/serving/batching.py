@@ -98,6 +98,7 @@ class Batcher:
                 self._drop(task)
         if task.error:
             raise task.error
+        assert task.result is not None
         return task.result
 
     def close(self) -> None:
@@ -149,7 +150,7 @@ class Batcher:
     def _joinable(self) -> list[Task]:
         """The first of the queue, and those behind it that fit into a batch with it."""
         batch, first = [], self._queue[0]
-        rows = megapixels = 0
+        rows, megapixels = 0, 0.0
         for task in self._queue:
             fits = (rows + task.rows <= self._settings.max_batch_size
                     and megapixels + task.megapixels <= self._max_megapixels)

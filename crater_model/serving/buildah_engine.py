@@ -54,10 +54,11 @@ def _run(what: str, *arguments: str) -> None:
     Raises:
       CraterError: it fails; `what` and the last line that it printed.
     """
-    tail = deque(maxlen=1)
+    tail: deque[str] = deque(maxlen=1)
     with subprocess.Popen(["buildah", *arguments], stdin=subprocess.DEVNULL,
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                           errors="replace") as process:
+        assert process.stdout is not None
         for line in process.stdout:
             if line.strip():
                 tail.append(line.strip())

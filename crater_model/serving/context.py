@@ -65,9 +65,9 @@ def write_context(saved_model_dir: str | Path, out_dir: str | Path, base: str | 
       ServingError: there is no SavedModel.
       ConfigError: the base image's name or the canary cannot be used.
     """
-    stable, canary = chosen_models(saved_model_dir, canary)
+    stable, second = chosen_models(saved_model_dir, canary)
     base = checked(base or default_base(gpu), "base image")
-    models = [stable, canary] if canary else [stable]
+    models = [stable, second] if second else [stable]
     with whole_folder(out_dir) as folder:
         for version, model in models:
             shutil.copytree(model, folder / "model" / str(version))
@@ -75,7 +75,7 @@ def write_context(saved_model_dir: str | Path, out_dir: str | Path, base: str | 
         for file in CONFIGURATION:
             (folder / file.name).write_text(_read(file))
         (folder / "Dockerfile").write_text(
-            _on_base(_read(DOCKERFILE), base) + _label_lines(labels_of(stable, base, canary)))
+            _on_base(_read(DOCKERFILE), base) + _label_lines(labels_of(stable, base, second)))
         _plain_files(folder)
     return Path(out_dir)
 

@@ -112,7 +112,7 @@ def _follow(lines: Iterable[dict[str, Any]], what: str) -> dict[str, Any]:
     Raises:
       CraterError: it says that it failed.
     """
-    facts = {}
+    facts: dict[str, str] = {}
     for line in lines:
         if "error" in line:
             raise CraterError(f"{what}: {' '.join(line['error'].split())}")

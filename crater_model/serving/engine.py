@@ -77,5 +77,6 @@ def pull_base(engine: Engine, base: str) -> str:
 def absent(answer: str) -> bool:
     """Whether a registry's answer says that it has no such image. A denial does not: the image
     may be there, for others to see."""
-    known = re.search(r"manifest unknown|name unknown|manifest for .* not found", answer, re.I)
+    known = re.search(r"manifest unknown|name unknown|manifest for .* not found", answer,
+                      re.I)
     return bool(known) and "denied" not in answer

@@ -88,7 +88,9 @@ def build_image(saved_model_dir: str | Path, tag: str, engine: str = "auto",
                                 canary=second and second[1])
         opened.build(context, tag)
     digest = opened.push(tag) if push else None
-    return ImageResult(tag, opened.find(tag).id, opened.name, base, labels,
+    built = opened.find(tag)
+    assert built is not None
+    return ImageResult(tag, built.id, opened.name, base, labels,
                        str(context_dir) if context_dir else None, digest,
                        digest and f"{_name_and_tag(tag)[0]}@{digest}")
 

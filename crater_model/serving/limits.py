@@ -50,12 +50,11 @@ def check_request(inputs: Mapping[str, np.ndarray], limits: Limits) -> float:
 def _size(place: int, data: bytes | str) -> tuple[int, int]:
     """(width, height) px, from the header."""
     data = data.encode() if isinstance(data, str) else data
-    for start, (reader, end) in _FORMATS.items():
-        if data.startswith(start):
-            break
-    else:
+    known = next((known for start, known in _FORMATS.items() if data.startswith(start)), None)
+    if known is None:
         raise _bad(f"image {place}: Unknown image file format, expected PNG or JPEG "
                    f"({len(data)} bytes that begin with {data[:8]!r})")
+    reader, end = known
     kind = "PNG" if reader is PngImagePlugin.PngImageFile else "JPEG"
     try:
         with reader(io.BytesIO(data)) as header:

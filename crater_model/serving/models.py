@@ -58,7 +58,7 @@ class Model:
         self._lock = threading.Lock()
         wanted = policy.wanted(version_folders(folder))
         self._slots = {number: _Slot() for number in sorted(wanted)}
-        missing = sorted(set(self.labels.values()) - wanted - {NEWEST})
+        missing = sorted(self._labelled() - wanted)
         if missing:
             raise ServingError(f"model {name}: a label names version {missing[0]}, "
                                f"which is not among {sorted(wanted)}")
@@ -83,10 +83,10 @@ class Model:
             for number in [n for n, s in self._slots.items()
                            if n not in folders and s.state == State.END]:
                 del self._slots[number]
-        tried = set()  # a folder that is being copied changes all the time: once a look
-        while (number := self._next_to_load(folders, tried)) is not None:
-            tried.add(number)
-            self._load(number, folders[number])
+        tried: set[int] = set()  # a folder that is being copied changes all the time: once a look
+        while (wanted := self._next_to_load(folders, tried)) is not None:
+            tried.add(wanted)
+            self._load(wanted, folders[wanted])
         if self._retire(self._wanted(folders)):
             gc.collect()  # TensorFlow's functions are cycles: give the memory back now
 
@@ -108,12 +108,16 @@ class Model:
                                    f"it has {self._available()}")
             slot.users += 1
             loaded = slot.loaded
+        assert loaded is not None  # it is available
         try:
             yield loaded
         finally:
             with self._lock:
                 slot.users -= 1
                 self._end_if_unused(number, slot)
+
+    def _labelled(self) -> set[int]:
+        return {number for number in self.labels.values() if number is not None}
 
     def number(self, version: int | None, label: str | None) -> int:
         """The version number that a request means."""
@@ -150,7 +154,7 @@ class Model:
         """The policy over the versions that can be loaded, and what labels name."""
         failed = {n: slot.failed_as for n, slot in self._slots.items() if slot.error}
         usable = [n for n in folders if n not in failed or failed[n] != fingerprint(folders[n])]
-        return self.policy.wanted(usable) | (set(self.labels.values()) & set(usable))
+        return self.policy.wanted(usable) | (self._labelled() & set(usable))
 
     def _next_to_load(self, folders: Mapping[int, Path], tried: set[int]) -> int | None:
         wanted = self._wanted(folders) - tried

@@ -7,6 +7,7 @@ programs should use gRPC.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import select
@@ -71,7 +72,8 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
     def __init__(self, address, handler, max_connections: int):
-        self._max, self._connections = max_connections, set()
+        self._max = max_connections
+        self._connections: set[socket.socket] = set()
         self._busy, self._changed = 0, threading.Condition()
         self.stopping = False
         super().__init__(address, handler)
@@ -83,10 +85,8 @@ class _Server(ThreadingHTTPServer):
                 self._connections.add(request)
         if full:
             request.setblocking(False)
-            try:
+            with contextlib.suppress(OSError):
                 request.send(_FULL)
-            except OSError:
-                pass
             self.shutdown_request(request)
             return
         super().process_request(request, client_address)
@@ -106,23 +106,22 @@ class _Server(ThreadingHTTPServer):
         with self._changed:
             self._changed.wait_for(lambda: not self._busy, grace_s)
             for connection in self._connections:  # idle ones, or out of time
-                try:
+                with contextlib.suppress(OSError):
                     connection.shutdown(socket.SHUT_RDWR)
-                except OSError:
-                    pass
 
 
 class _Handler(BaseHTTPRequestHandler):
+    server: _Server
     core: Core
     metrics_path: str | None
     protocol_version = "HTTP/1.1"
     timeout = 60  # seconds a silent connection may keep its thread
     disable_nagle_algorithm = True  # else headers and body wait for each other 40 ms
 
-    def do_GET(self):  # noqa: N802 (http.server's name)
+    def do_GET(self):
         self._answer("GET")
 
-    def do_POST(self):  # noqa: N802
+    def do_POST(self):
         self._answer("POST")
 
     def log_message(self, *_):

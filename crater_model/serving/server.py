@@ -67,7 +67,10 @@ class Server:
         self._batching, self._limits = batching, limits
         self._poll_s, self._metrics_path = poll_s, metrics_path
         self._channel_arguments = dict(channel_arguments or {})
-        self._grpc = self._rest = self._core = self._watcher = None
+        self._grpc: grpc.Server | None = None
+        self._rest: RestServer | None = None
+        self._core: Core | None = None
+        self._watcher: Watcher | None = None
 
     @classmethod
     def of(cls, saved_model_dir: str | Path, model_name: str = "crater", keep_versions: int = 1,
@@ -88,15 +91,15 @@ class Server:
         """
         for model in self.models:
             model.load()
-        self._core = Core(self.models, self._batching, self._limits)
-        self._grpc = self._grpc_server()
+        self._core = core = Core(self.models, self._batching, self._limits)
+        self._grpc = listening = self._grpc_server(core)
         try:
-            self.grpc_port = self._listen()
+            self.grpc_port = self._listen(listening)
             if self.rest_port is not None:
-                self._rest = RestServer(self._core, self.host, self.rest_port,
+                self._rest = RestServer(core, self.host, self.rest_port,
                                         self._metrics_path)
                 self.rest_port = self._rest.start()
-            self._grpc.start()
+            listening.start()
             if self._poll_s > 0:
                 self._watcher = Watcher(self.models, self._poll_s)
                 self._watcher.start()
@@ -105,7 +108,7 @@ class Server:
             raise
         return self
 
-    def _grpc_server(self) -> grpc.Server:
+    def _grpc_server(self, core: Core) -> grpc.Server:
         # Each request that waits holds a thread: so many and no more, the rest is refused.
         calls = self._batching.max_queued + self._batching.num_batch_threads + _OTHER_CALLS
         server = grpc.server(
@@ -116,7 +119,7 @@ class Server:
                      ("grpc.so_reuseport", 0),  # else two servers share a port unseen
                      *self._channel_arguments.items()])
         prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
-            PredictionService(self._core), server)
+            PredictionService(core), server)
         model_service_pb2_grpc.add_ModelServiceServicer_to_server(
             ModelService(self.models), server)
         if self._health:
@@ -125,9 +128,9 @@ class Server:
                 self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
         return server
 
-    def _listen(self) -> int:
+    def _listen(self, server: grpc.Server) -> int:
         try:
-            port = self._grpc.add_insecure_port(f"{self.host}:{self.grpc_port}")
+            port = server.add_insecure_port(f"{self.host}:{self.grpc_port}")
         except RuntimeError:
             port = 0
         if not port:
@@ -137,6 +140,7 @@ class Server:
 
     def wait(self) -> None:
         """Blocks until the server has stopped."""
+        assert self._grpc is not None, "it has not been started"
         self._grpc.wait_for_termination()
 
     def stop(self, grace_s: float = GRACE_S) -> None:

@@ -23,7 +23,7 @@ class Policy:
     def wanted(self, numbers: Iterable[int]) -> set[int]:
         """The versions to serve out of those that are there."""
         if self.specific:
-            return self.specific & set(numbers)
+            return set(numbers) & self.specific
         return set(sorted(numbers)[-self.latest if self.latest else 0:])
 
 

@@ -12,7 +12,8 @@ import os
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -131,12 +132,12 @@ class BucketStorage(Storage):
 
     def _wrong(self, key: str, manifest: dict) -> list[str]:
         found = self.objects.list(f"{self._name(key)}/{manifest['folder']}/")
-        return compare(manifest, {path: (blob.size, lambda blob=blob: blob.crc32c)
+        return compare(manifest, {path: (blob.size, partial(getattr, blob, "crc32c"))
                                   for path, blob in found.items()})
 
     def _upload(self, key: str, described: dict, old: Document) -> None:
         name = self._name(key)
-        manifest = {**described, "folder": f"{datetime.now(timezone.utc):%Y%m%dT%H%M%S}-"
+        manifest = {**described, "folder": f"{datetime.now(UTC):%Y%m%dT%H%M%S}-"
                                            f"{secrets.token_hex(3)}"}
         prefix = f"{name}/{manifest['folder']}/"
         try:
@@ -159,7 +160,7 @@ class BucketStorage(Storage):
 
     def _sweep(self, name: str, folder: str, old: Document) -> None:
         """Removes the files of the replaced artifact and of publications that broke off."""
-        long_ago = datetime.now(timezone.utc) - _ABANDONED
+        long_ago = datetime.now(UTC) - _ABANDONED
         self.objects.delete([
             f"{name}/{path}" for path, blob in self.objects.list(f"{name}/").items()
             if "/" in path and not path.startswith((f"{folder}/", "in-progress-"))

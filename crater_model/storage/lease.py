@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import threading
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any
 
 from crater_model.errors import CraterError
@@ -74,7 +74,7 @@ class Lease:
         holder = found.value.get("owner")
         if holder is None or holder == owner:
             return
-        age = (datetime.now(timezone.utc) - found.updated).total_seconds()
+        age = (datetime.now(UTC) - found.updated).total_seconds()
         left = found.value["seconds"] - age
         if left > 0:
             raise CraterError(taken(

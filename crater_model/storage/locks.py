@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 
 from crater_model.errors import CraterError
@@ -50,13 +50,13 @@ def taken(what: str, owner: str, since: str, more: str = "") -> str:
 
 def now() -> str:
     """The time in UTC, to the second."""
-    return datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC")
+    return datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def _locked(path: Path, how: int):
     make_folder(path.parent)
     while True:
-        file = open(path, "a")
+        file = open(path, "a")  # noqa: SIM115 (as long as the lock)
         try:
             fcntl.flock(file, how)
         except BlockingIOError:

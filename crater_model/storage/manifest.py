@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import os
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import google_crc32c
@@ -37,7 +38,7 @@ def differences(folder: str | os.PathLike, manifest: dict) -> list[str]:
     """What in `folder` is not as the manifest says; empty when every file agrees."""
     folder = Path(folder)
     return compare(manifest, {
-        path.relative_to(folder).as_posix(): (path.stat().st_size, lambda path=path: crc32c(path))
+        path.relative_to(folder).as_posix(): (path.stat().st_size, partial(crc32c, path))
         for path in files_in(folder)})
 
 
@@ -45,10 +46,11 @@ def compare(manifest: dict, found: Found) -> list[str]:
     """What in `found` is not as the manifest says, a line each that begins with the file's path."""
     wrong = []
     for file in manifest["files"]:
-        size, checksum = found.get(file["path"], (None, None))
-        if size is None:
+        if file["path"] not in found:
             wrong.append(f"{file['path']} is missing")
-        elif size != file["bytes"]:
+            continue
+        size, checksum = found[file["path"]]
+        if size != file["bytes"]:
             wrong.append(f"{file['path']} has {size} bytes, expected {file['bytes']}")
         elif checksum() != file["crc32c"]:
             wrong.append(f"{file['path']} has another checksum than {MANIFEST} says")

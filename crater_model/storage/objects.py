@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -142,10 +142,8 @@ class Objects:
         from google.api_core.exceptions import NotFound, PreconditionFailed
 
         for name in names:
-            try:
+            with suppress(NotFound, PreconditionFailed):
                 self.bucket.blob(name).delete(if_generation_match=generation, **_patience())
-            except (NotFound, PreconditionFailed):
-                pass
 
     def delete_below(self, prefix: str) -> None:
         """Removes every object below `prefix`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from pathlib import Path
 
 from crater_model.errors import CraterError
@@ -130,7 +130,7 @@ class Unfinished(Work):
                 _log.warning("%s; it is tried again", error)
 
 
-def _stamps(folder: Path, but: Sequence[str]) -> dict[str, tuple[int, int]]:
+def _stamps(folder: Path, but: Container[str]) -> dict[str, tuple[int, int]]:
     """Path -> bytes and time of every file but these and those TensorFlow is still writing."""
     found = {}
     for path in files_in(folder):

@@ -6,6 +6,7 @@ import os
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -69,7 +70,7 @@ def synthesize(out_dir: str | os.PathLike, scenes: int = 400, size: tuple[int, i
             yield Scene(index + 1, f"terrain_{index:05d}.png", width, height, instances), png
 
     info = {"description": "synthetic terrain", "seed": seed, "scenes": scenes}
-    save_dataset(out_dir, images(), {1: "crater"}, info)
+    save_dataset(Path(out_dir), images(), {1: "crater"}, info)
     return {"scenes": scenes, "instances": len(diameters), "empty_scenes": empty,
             "size": [width, height], "seed": seed,
             "median_diameter": round(float(np.median(diameters)), 2) if diameters else None}

@@ -118,7 +118,7 @@ def surviving(craters: Sequence[Crater]) -> np.ndarray:
         if len(near):
             rim = crater.rim()
             wiped = np.zeros(len(rim), bool)
-            for j in near:
+            for j in near.tolist():
                 wiped |= craters[j].distance(rim) < WIPED
             share[i] = 1 - wiped.mean()
     return share

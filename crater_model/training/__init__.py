@@ -30,8 +30,8 @@ from crater_model.training.failures import TrainingError, plain_errors
 from crater_model.training.history import METRICS, RESULT, Row, read_history, read_result
 from crater_model.training.run import RIMS, OnRow, Run
 
-__all__ = ["KNOWN_SCORES", "LOG", "METRICS", "RESULT", "RIMS", "Row", "TrainingError", "read_history",
-           "read_result", "train"]
+__all__ = ["KNOWN_SCORES", "LOG", "METRICS", "RESULT", "RIMS", "Row", "TrainingError",
+           "read_history", "read_result", "train"]
 
 LOG = "train.log"
 

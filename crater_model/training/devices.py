@@ -96,4 +96,5 @@ def _configure_cluster(runtime) -> None:
     elif "TF_CONFIG" not in os.environ:
         raise ConfigError(
             f"'runtime.distribution_strategy' {MULTI_WORKER} needs the machines: set "
-            "'runtime.worker_hosts' (HOST:PORT,HOST:PORT,...) and 'runtime.task_index', or TF_CONFIG")
+            "'runtime.worker_hosts' (HOST:PORT,HOST:PORT,...) and 'runtime.task_index', or "
+            "TF_CONFIG")

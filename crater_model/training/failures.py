@@ -46,8 +46,8 @@ def smaller(config: Experiment) -> str:
     height, width = model.input_size[:2]
     return (f"lower task.train_data.global_batch_size (now {data.global_batch_size}), "
             f"task.model.input_size (now {height} x {width} px), "
-            f"task.model.roi_sampler.num_sampled_rois (now {model.roi_sampler.num_sampled_rois}) or "
-            "task.model.mask_sampler.num_sampled_masks (now "
+            f"task.model.roi_sampler.num_sampled_rois (now {model.roi_sampler.num_sampled_rois}) "
+            "or task.model.mask_sampler.num_sampled_masks (now "
             f"{model.mask_sampler.num_sampled_masks}), or set "
             "runtime.mixed_precision_dtype=bfloat16")
 

@@ -40,6 +40,8 @@ class Run:
       seconds_before: what earlier starts of the run took.
     """
 
+    _progress: Progress
+
     def __init__(self, config: Experiment, model_dir: Path, strategy: tf.distribute.Strategy,
                  on_row: OnRow | None = None):
         self.config, self.dir, self.strategy = config, model_dir, strategy
@@ -48,7 +50,7 @@ class Run:
         self.best_scores: dict[str, float] = {}
         self.best_checkpoint: str | None = None
         self._chief, self._on_row = devices.is_chief(strategy), on_row
-        self._settings, self._progress = config.trainer, None
+        self._settings = config.trainer
         self._without_better = 0
         self._started = self._loop_started = time.monotonic()
         if self._chief:
@@ -112,7 +114,9 @@ class Run:
             return
         write_bytes(self.dir / METRICS, "".join(json.dumps(r) + "\n" for r in rows).encode())
         if self.best_value is not None:
-            self.best_checkpoint = str(best_checkpoint(self.dir).relative_to(self.dir))
+            best = best_checkpoint(self.dir)
+            assert best is not None  # it was kept before its score was written
+            self.best_checkpoint = str(best.relative_to(self.dir))
 
     def _lacks_validation(self) -> bool:
         """A run that was killed while it validated has to do that first."""
@@ -176,8 +180,8 @@ class Run:
         """Whether this validation is the best so far; remembers it if so. Of equals the first."""
         value = row.get(self._settings.best_checkpoint_eval_metric)
         higher = self._settings.best_checkpoint_metric_comp == "higher"
-        if value is None or not math.isfinite(value) or self.best_value is not None and (
-                value <= self.best_value if higher else value >= self.best_value):
+        if value is None or not math.isfinite(value) or (self.best_value is not None and (
+                value <= self.best_value if higher else value >= self.best_value)):
             self._without_better += 1
             return False
         self._without_better = 0
@@ -200,6 +204,7 @@ class Run:
         if picture is None:
             return
         write_bytes(self.dir / RIMS, picture)
+        assert self._pictures is not None  # it is the chief
         with self._pictures.as_default():
             tf.summary.image("rims", tf.image.decode_png(picture, channels=3)[tf.newaxis],
                              step=self.step, description="labels blue, detections orange")

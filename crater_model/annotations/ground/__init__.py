@@ -55,7 +55,7 @@ def load_previews(dataset: Dataset) -> dict[str, Preview]:
             return preview(raster, side)
 
     found = for_each(dataset.scenes, read, "comparing images")
-    return {scene.file_name: picture for scene, picture in zip(dataset.scenes, found)}
+    return {scene.file_name: picture for scene, picture in zip(dataset.scenes, found, strict=True)}
 
 
 def find_shared_ground(scenes: Iterable[Scene], previews: dict[str, Preview]) -> SharedGround:

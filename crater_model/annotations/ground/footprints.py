@@ -68,18 +68,19 @@ def overlapping_pairs(footprints: Sequence[Footprint | None],
       known: known(i, j) tells of a pair, just before it would be looked at, that it is of
         no interest.
     """
-    there = np.array([i for i, f in enumerate(footprints) if f is not None], int)
+    there = {i: footprint for i, footprint in enumerate(footprints) if footprint is not None}
     if len(there) < 2:
         return
-    middles = np.stack([footprints[i].middle for i in there])
-    reaches = np.array([footprints[i].reach for i in there])
+    places = list(there)
+    middles = np.stack([footprint.middle for footprint in there.values()])
+    reaches = np.array([footprint.reach for footprint in there.values()])
     for start in range(0, len(there), _ROWS_AT_ONCE):
         rows = slice(start, start + _ROWS_AT_ONCE)
         squared = np.maximum(0, 2 - 2 * middles[rows] @ middles.T)
         near = np.sqrt(squared) <= (reaches[rows, None] + reaches) * _SLACK
         for a, b in np.argwhere(np.triu(near, start + 1)):
-            i, j = int(there[start + a]), int(there[b])
-            if not known(i, j) and overlap(footprints[i], footprints[j]):
+            i, j = places[start + a], places[b]
+            if not known(i, j) and overlap(there[i], there[j]):
                 yield i, j
 
 

@@ -73,7 +73,6 @@ def look_alikes(pictures: Sequence[Preview], grounds: Sequence[int],
       known: known(i, j) tells of a pair, just before it is looked at, that it is of no
         interest.
     """
-    grounds = np.asarray(grounds)
     if not len(grounds) or grounds[0] == grounds[-1]:
         return
     for i, j, matrix in _whole(pictures):
@@ -83,7 +82,7 @@ def look_alikes(pictures: Sequence[Preview], grounds: Sequence[int],
                 yield Pair(i, j, round(value, 3))
     if len(pictures) > MOST_WITH_PARTS:
         return
-    for i, j, matrix, matches in _parts(pictures, grounds):
+    for i, j, matrix, matches in _parts(pictures, np.asarray(grounds)):
         if not known(i, j):
             value = _refined(pictures[i], pictures[j], matrix, matches)
             if value >= (LIKENESS if matches > _MATCHES else LIKENESS_OF_FEW):
@@ -192,7 +191,8 @@ def _parts(pictures: Sequence[Preview], grounds: np.ndarray
     order = np.lexsort((owner[matches[:, 1]], owner[matches[:, 0]]))
     matches = matches[order]
     pair, first = np.unique(owner[matches], axis=0, return_index=True)
-    for (i, j), rows in zip(pair.tolist(), np.split(matches, first[1:])):
+    # Nothing at all is split into one piece of nothing.
+    for (i, j), rows in zip(pair.tolist(), np.split(matches, first[1:]), strict=False):
         if len(rows) < _MATCHES:
             continue
         one, other = points[rows[:, 0]], points[rows[:, 1]]
@@ -208,7 +208,7 @@ def _parts(pictures: Sequence[Preview], grounds: np.ndarray
 def _features(picture: Preview, count: int) -> tuple[np.ndarray, np.ndarray]:
     """The strongest features: [n, 4] (x, y px, log2 of the size, deg) and [n, 128], unit."""
     mask = cv2.erode(picture.valid.astype(np.uint8), np.ones((9, 9), np.uint8))
-    points, descriptors = cv2.SIFT_create(count).detectAndCompute(_contrasted(picture), mask)
+    points, descriptors = cv2.SIFT.create(count).detectAndCompute(_contrasted(picture), mask)
     if descriptors is None:
         return np.zeros((0, 4), np.float32), np.zeros((0, 128), np.float32)
     points, descriptors = points[:count], descriptors[:count]

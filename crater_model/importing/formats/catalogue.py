@@ -111,9 +111,11 @@ def columns(names: Sequence[str]) -> Columns | None:
     keys = [key for key, _ in parsed]
     for circle in _CIRCLES:
         if all(name in keys for name in circle):
-            return Columns(*(keys.index(n) for n in circle), planetocentric=True)
-    lon, lat = (next((keys.index(n) for n in known if n in keys), None) for known in (_LON, _LAT))
-    if lon is None or lat is None:
+            lon, lat, diameter = (keys.index(n) for n in circle)
+            return Columns(lon, lat, diameter, planetocentric=True)
+    east, north = (next((keys.index(n) for n in known if n in keys), None)
+                   for known in (_LON, _LAT))
+    if east is None or north is None:
         return None
     found = [(known is _RADIUS, not unit, _UNITS.get(unit, 1.0) != 1.0, number, factor)
              for known, factor in ((_DIAMETER, 1.0), (_RADIUS, 2.0))
@@ -122,7 +124,7 @@ def columns(names: Sequence[str]) -> Columns | None:
     if not found:
         return None
     _, unnamed, _, number, factor = min(found)
-    return Columns(lon, lat, number, factor * _UNITS.get(parsed[number][1], 1.0), not unnamed)
+    return Columns(east, north, number, factor * _UNITS.get(parsed[number][1], 1.0), not unnamed)
 
 
 def _column_name(name: str) -> tuple[str, str]:

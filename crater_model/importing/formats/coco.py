@@ -11,6 +11,7 @@ import math
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
 import numpy as np
@@ -131,7 +132,7 @@ class _File:
                     take(entry, where)
         return self._classes(categories)
 
-    def _category(self, entry: object, where: str) -> None:
+    def _category(self, entry: Any, where: str) -> None:
         key, name = _id(entry, "id"), entry.get("name")
         if not isinstance(name, str) or not name.strip():
             raise Bad(f"has the name {shown(name)}, expected a text; name it")
@@ -150,7 +151,7 @@ class _File:
         return [name for key, name in self.names.items()
                 if key in self.used or not below.get(name, set()) - {key}]
 
-    def _image(self, entry: object, where: str) -> None:
+    def _image(self, entry: Any, where: str) -> None:
         key, said = _id(entry, "id"), entry.get("file_name")
         if key in self.entries:
             raise Bad(f"({shown(said)}) has the id of the image {self.entries[key].shown}; give "
@@ -199,7 +200,7 @@ class _File:
                       "it")
         return split
 
-    def _annotation(self, entry: object, where: str) -> None:
+    def _annotation(self, entry: Any, where: str) -> None:
         found = self.entries.get(_id(entry, "image_id"))
         if found is None:
             raise Bad(f"is of the image {shown(entry['image_id'])}, which is not listed; correct "
@@ -273,6 +274,7 @@ def _rings(entry: dict, image: _Entry) -> tuple[outline.Rings, str]:
 def _file_size(image: _Entry) -> tuple[int, int]:
     """(width, height) px of the entry's file."""
     try:
+        assert image.image is not None  # else its labels are left out
         image.size = image.size or read_header(image.image.path)[:2]
     except DataError as error:
         raise Bad(f"has a run-length mask, whose image is needed: {error}") from None
@@ -296,17 +298,17 @@ def _file_name(said: object) -> str:
     return said
 
 
-def _id(entry: object, key: str) -> Id:
+def _id(entry: Any, key: str) -> Id:
     """A number or text that stands for an entry; Bad says what stands there instead."""
     if not isinstance(entry, dict):
         raise Bad(f"is {shown(entry)}, expected an object; delete it")
     value = entry.get(key)
-    if is_whole(value) or isinstance(value, float) and math.isfinite(value) or (
+    if is_whole(value) or (isinstance(value, float) and math.isfinite(value)) or (
             isinstance(value, str) and value):
         return value
     raise Bad(f"has the {key} {shown(value)}, expected a number; correct it")
 
 
-def _called(entry: object, place: int) -> str:
+def _called(entry: Any, place: int) -> str:
     key = entry.get("id") if isinstance(entry, dict) else None
     return shown(key) if isinstance(key, Id) else f"number {place}"

@@ -164,7 +164,7 @@ def _outlines(element: Element) -> tuple[outline.Rings, str]:
 def _mask(element: Element) -> outline.Rings:
     left, top, width, height = (
         int(number(element.get(key), key)) for key in ("left", "top", "width", "height"))
-    if not (0 < width and 0 < height and width * height <= _MOST_MASK_PIXELS):
+    if not (width > 0 and height > 0 and width * height <= _MOST_MASK_PIXELS):
         raise Bad(f"has a mask of {width}x{height} px, expected 1 to {_MOST_MASK_PIXELS} px; draw "
                   "it as a polygon")
     try:

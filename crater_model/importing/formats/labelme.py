@@ -12,6 +12,7 @@ import binascii
 import io
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -46,7 +47,7 @@ def recognise(source: Source) -> list[Path]:
 
 def _is_labelme(text: str) -> bool:
     return text.lstrip().startswith("{") and '"shapes"' in text and (
-        '"imagePath"' in text or '"points"' in text and '"label"' in text)
+        '"imagePath"' in text or ('"points"' in text and '"label"' in text))
 
 
 def read(source: Source, files: list[Path], notes: Notes) -> Reading:
@@ -71,10 +72,10 @@ def read(source: Source, files: list[Path], notes: Notes) -> Reading:
             split = split_of(path, source.image_root) or split_of(file, source.root)
             images[path] = LabelledImage(path, split=split, size=_size(document))
             first[path] = name
-            for numbers, shapes in _objects(shapes):
+            for numbers, parts in _objects(shapes):
                 where = f"{name}: shape {', '.join(map(str, numbers))}"
                 with notes.entry(where):
-                    images[path].labels.append(_label(shapes, where))
+                    images[path].labels.append(_label(parts, where))
     return Reading([images[path] for path in sorted(images)])
 
 
@@ -111,7 +112,9 @@ def _objects(shapes: list) -> list[tuple[list[int], list]]:
 
 
 def _label(shapes: list, where: str) -> Label:
-    rings, sources, name = [], set(), ""
+    rings: list[np.ndarray] = []
+    sources: set[str] = set()
+    name: Any = ""
     for shape in shapes:
         if not isinstance(shape, dict):
             raise Bad(f"is {type(shape).__name__}, expected an object; save it again")
@@ -136,18 +139,19 @@ def _outlines(shape: dict) -> tuple[outline.Rings, str]:
     if kind == "circle":
         middle, rim = _corners(shape, 2)
         radius = math.dist(middle, rim)
-        return (outline.ellipse(*middle, radius, radius),), "circle"
+        return (outline.ellipse(middle[0], middle[1], radius, radius),), "circle"
     if kind == "rectangle":
         # Two opposite corners in any order; relatives of labelme write all four.
         corners = _corners(shape, 2, 4)
         middle = (corners.min(axis=0) + corners.max(axis=0)) / 2
         rx, ry = (corners.max(axis=0) - corners.min(axis=0)) / 2
-        return (outline.ellipse(*middle, rx, ry),), "box"
+        return (outline.ellipse(middle[0], middle[1], rx, ry),), "box"
     if kind in ("oriented_rectangle", "rotation"):
         corners = _corners(shape, 4)
         along, across = corners[1] - corners[0], corners[2] - corners[1]
         angle = math.degrees(math.atan2(along[1], along[0]))
-        return (outline.ellipse(*corners.mean(axis=0), np.hypot(*along) / 2,
+        x, y = corners.mean(axis=0)
+        return (outline.ellipse(x, y, np.hypot(*along) / 2,
                                 np.hypot(*across) / 2, angle),), "box"
     if kind == "mask":
         return _mask(shape), "mask"

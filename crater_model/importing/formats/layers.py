@@ -114,7 +114,7 @@ def _layer(what: str | bytes, layer: int, name: str) -> Layer:
     meta, _, wkb, values = pyogrio.raw.read(what, layer=layer, force_2d=True)
     shapes = shapely.from_wkb(wkb, on_invalid="ignore")
     fields = [str(field) for field in meta["fields"]]
-    classes = next((column for key in _CLASS for field, column in zip(fields, values)
+    classes = next((column for key in _CLASS for field, column in zip(fields, values, strict=True)
                     if field.lower() == key and column.dtype == object), [None] * len(shapes))
     names = [value.strip() if isinstance(value, str) and value.strip() else "crater"
              for value in classes]

@@ -112,7 +112,8 @@ def read(source: Source, files: list[Path], notes: Notes) -> Reading:
         with notes.entry(source.name(path)):
             size = _size(path)
             image = LabelledImage(path, split=split_of(path, source.image_root))
-            if any([_add(mask, size, image, source, notes) for mask in masks[path]]):
+            # Every mask is read, also behind one that is good.
+            if sum(_add(mask, size, image, source, notes) for mask in masks[path]):
                 found.append(image)
     left = {path for paths in images.values() for path in paths} - set(masks)
     notes.count("image(s) have no mask and were left out",
@@ -170,7 +171,9 @@ def _place(path: Path, source: Source) -> tuple[tuple[str, ...], str] | None:
 def _match(path: Path, images: Images, source: Source) -> _Mask | None:
     """Which image a mask file is of, by its folders below the mask folder, then the longest
     beginning of its name, then the folder around; Bad where several would do."""
-    below, around = _place(path, source)
+    place = _place(path, source)
+    assert place is not None  # it is one of the files that `_split` has found
+    below, around = place
     stem = path.stem.lower()
     for name in map(str.lower, reversed(below)):
         if name in images:
@@ -190,7 +193,7 @@ def _nearest(found: list[Path], mask: Path) -> Path:
     """The image that shares the most folders' names with the mask (train, for example)."""
     folders = set(mask.parts)
     shared = [len(folders & set(path.parts[:-1])) for path in found]
-    best = [path for path, number in zip(found, shared) if number == max(shared)]
+    best = [path for path, number in zip(found, shared, strict=True) if number == max(shared)]
     if len(best) > 1:
         raise Bad(f"is the mask of {best[0].name}, but there are {len(best)} images of that name "
                   f"({best[0]}, {best[1]}); rename them")
@@ -225,7 +228,8 @@ def _values(path: Path) -> np.ndarray:
     with rasterio.open(path.absolute()) as file:
         if file.driver not in _DRIVERS:
             raise Bad(f"is a {file.driver} file, expected PNG or TIFF; convert it")
-        data = [i for i, kind in zip(file.indexes, file.colorinterp) if kind.name != "alpha"]
+        data = [i for i, kind in zip(file.indexes, file.colorinterp, strict=True)
+                if kind.name != "alpha"]
         rows, columns = file.block_shapes[0]
         kind = np.dtype(file.dtypes[0])
         if len(data) not in (1, 3) or kind.kind not in "ui":
@@ -269,7 +273,7 @@ def _instances(bands: np.ndarray, where: str, notes: Notes) -> tuple[np.ndarray,
     values = np.flatnonzero(table)
     if not len(values):
         notes.count("mask(s) are 0 everywhere: images without craters", where)
-    if len(values) == 1 or not colour and _is_smoothed(codes, values):
+    if len(values) == 1 or (not colour and _is_smoothed(codes, values)):
         notes.count("mask(s) have one value for all craters; each patch was taken for one", where)
         labels, number = ndimage.label(codes > values[-1] // 2, np.ones((3, 3)))
         names = [f"patch {i}" for i in range(1, number + 1)]
@@ -284,7 +288,7 @@ def _instances(bands: np.ndarray, where: str, notes: Notes) -> tuple[np.ndarray,
 
 def _codes(bands: np.ndarray) -> tuple[np.ndarray, bool]:
     """One whole number [h, w] a pixel, and whether it stands for a colour."""
-    if len(bands) == 1 or (bands[0] == bands[1]).all() and (bands[0] == bands[2]).all():
+    if len(bands) == 1 or ((bands[0] == bands[1]).all() and (bands[0] == bands[2]).all()):
         return bands[0], False
     if bands.dtype != np.uint8:
         raise Bad(f"has colours of {bands.dtype}, expected 8 bits each; export it again")

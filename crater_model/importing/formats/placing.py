@@ -64,7 +64,7 @@ class Rows:
     def add(self, rows: np.ndarray, values: np.ndarray, text: str) -> None:
         """A problem for each row; `text` has a place for its value."""
         few = max(0, _NAMED - self._named)
-        for row, value in zip(rows[:few], values[:few]):
+        for row, value in zip(rows[:few], values[:few], strict=True):
             self.problem(row, text.format(value))
         self._more += max(0, len(rows) - few)
 
@@ -127,7 +127,8 @@ def place(craters: Craters, images: Sequence[tuple[Path, Georeference]],
 def is_inside(centres: np.ndarray, georeference: Georeference) -> np.ndarray:
     """Which of the points [n, 2] in px lie in the image."""
     with np.errstate(invalid="ignore"):
-        return ((centres >= 0) & (centres < (georeference.width, georeference.height))).all(axis=1)
+        return np.all((centres >= 0) & (centres < (georeference.width, georeference.height)),
+                      axis=1)
 
 
 def _large_enough(craters: Craters, lonlat: np.ndarray, centres: np.ndarray, chosen: np.ndarray,
@@ -137,8 +138,8 @@ def _large_enough(craters: Craters, lonlat: np.ndarray, centres: np.ndarray, cho
     radius = np.minimum(radius, georeference.geod.b)
     across = np.zeros(len(chosen))
     for azimuth in (0.0, 90.0):
-        lon, lat, _ = georeference.geod.fwd(*lonlat[chosen].T, np.full(len(chosen), azimuth),
-                                            radius)
+        lon, lat, _ = georeference.geod.fwd(lonlat[chosen, 0], lonlat[chosen, 1],
+                                            np.full(len(chosen), azimuth), radius)
         rim = georeference.pixels(np.stack([lon, lat], axis=1))
         across = np.fmax(across, 2 * np.hypot(*(rim - centres[chosen]).T))
     return chosen[across >= _LEAST_PX]
@@ -148,7 +149,7 @@ def _labels(craters: Craters, chosen: np.ndarray, lonlat: np.ndarray, centres: n
             georeference: Georeference, notes: Notes) -> Iterator[Label]:
     rings = georeference.rims(lonlat[chosen], craters.diameter_km[chosen])
     sizes = np.ptp(rings, axis=1).max(axis=1)
-    for ring, size, index in zip(rings, sizes, chosen):
+    for ring, size, index in zip(rings, sizes, chosen, strict=True):
         where = craters.where(index)
         if not np.isfinite(size):
             notes.count("crater(s) were left out that the image's projection cannot show whole",

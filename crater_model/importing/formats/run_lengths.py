@@ -52,7 +52,8 @@ def outlines_of_runs(segmentation: dict, file_size: tuple[int, int]) -> outline.
 def _runs(text: str) -> list[int]:
     """The counts in COCO's compressed text: five bits a letter from "0", the sixth says that
     more follow; from the fourth number on each is the difference to the last but one."""
-    runs, value, shift = [], 0, 0
+    runs: list[int] = []
+    value = shift = 0
     for letter in text:
         bits = ord(letter) - 48
         if not 0 <= bits < 64 or shift > 60:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -176,8 +177,8 @@ class Source:
         if not found and any_suffix:
             found = self._by_stem.get(name, []) or self._by_stem.get(PurePosixPath(name).stem, [])
         if not found:
-            raise Bad(f"is of the image {said[:80]!r}, which is not below {self.image_root}; put it "
-                      "there or correct the name")
+            raise Bad(f"is of the image {said[:80]!r}, which is not below {self.image_root}; put "
+                      "it there or correct the name")
         if len(found) > 1:
             found = self._nearest(found, parts, beside)
         if len(found) > 1:
@@ -190,12 +191,12 @@ class Source:
         """Those that share the longest end with the said path, then the longest beginning
         with the label file's own path."""
         def end(path: Path) -> int:
-            pairs = zip(reversed(path.parts), reversed(parts))
+            pairs = zip(reversed(path.parts), reversed(parts), strict=False)
             return next((i for i, (a, b) in enumerate(pairs) if a.lower() != b.lower()),
                         min(len(path.parts), len(parts)))
 
         def start(path: Path) -> int:
-            pairs = zip(path.parts, beside.parts)
+            pairs = zip(path.parts, beside.parts, strict=False)
             return next((i for i, (a, b) in enumerate(pairs) if a != b),
                         min(len(path.parts), len(beside.parts)))
 
@@ -205,7 +206,7 @@ class Source:
         return found
 
 
-def number(value: object, what: str) -> float:
+def number(value: Any, what: str) -> float:
     """A finite number, also where it is written as text; Bad says what stands there."""
     try:
         result = float(value) if not isinstance(value, bool) else math.nan
@@ -237,11 +238,8 @@ def read_text(path: Path) -> str:
         data = path.read_bytes()
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
-    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        encodings = ("utf-16",)
-    else:
-        encodings = ("utf-8-sig", "latin-1")
-    for encoding in encodings:
+    utf16 = data[:2] in (b"\xff\xfe", b"\xfe\xff")
+    for encoding in ("utf-16",) if utf16 else ("utf-8-sig", "latin-1"):
         try:
             return data.decode(encoding)
         except UnicodeDecodeError:
@@ -249,7 +247,7 @@ def read_text(path: Path) -> str:
     raise DataError(f"{path}: is not text (neither UTF-8 nor UTF-16); export it again")
 
 
-def read_json(path: Path) -> object:
+def read_json(path: Path) -> Any:
     """A JSON file's value; DataError where it is not JSON."""
     try:
         return json.loads(read_text(path))
@@ -303,6 +301,6 @@ def shown(value: object) -> str:
     return text if text.isprintable() else repr(text)
 
 
-def is_whole(value: object) -> bool:
+def is_whole(value: object) -> TypeGuard[int]:
     """Whether a value of a JSON file is a whole number."""
     return isinstance(value, int) and not isinstance(value, bool)

@@ -19,6 +19,7 @@ from crater_model.imagery.georeference import Georeference
 from crater_model.imagery.projection import (
     parse_crs,
     planetocentric,
+    radius,
     same_body,
     unwrap,
     unwrap_ring,
@@ -82,15 +83,15 @@ def _refuse_other_bodies(path: Path, layer: Layer,
         if not same_body(layer.crs, georeference.crs):
             said, shown = (parse_crs(text) for text in (layer.crs, georeference.crs))
             raise DataError(
-                f"{path}: is in {said.name} (radius {said.ellipsoid.semi_major_metre:.0f} m), but "
-                f"{image.name} in {shown.name} (radius {shown.ellipsoid.semi_major_metre:.0f} m), "
+                f"{path}: is in {said.name} (radius {radius(said):.0f} m), but "
+                f"{image.name} in {shown.name} (radius {radius(shown):.0f} m), "
                 "another body; correct the coordinate system or name the right image")
 
 
 def _is_wgs84(crs: str) -> bool:
     """Whether a system is the Earth's degrees, which files of other bodies claim too."""
     found = parse_crs(crs)
-    return found.is_geographic and abs(found.ellipsoid.semi_major_metre / _EARTH - 1) < 0.01
+    return found.is_geographic and abs(radius(found) / _EARTH - 1) < 0.01
 
 
 def _degrees(layer: Layer, georeference: Georeference, points: np.ndarray) -> np.ndarray:
@@ -171,10 +172,10 @@ def _add(rings: list[np.ndarray], around: float, where: str, layer: Layer, numbe
     if not len(centre) or not is_inside(centre, georeference)[0]:
         return False
     said, measured = float(layer.diameters[number]), georeference.diameter_km(drawn)
-    if np.isfinite(said) and measured:
-        if not 1 / _FITTING < said / measured < _FITTING:
-            notes.count("diameter(s) do not fit their outlines, which were measured instead", where)
-            said = measured
+    if (np.isfinite(said) and measured
+            and not 1 / _FITTING < said / measured < _FITTING):
+        notes.count("diameter(s) do not fit their outlines, which were measured instead", where)
+        said = measured
     labels[path].append(Label(
         drawn, layer.names[number], "outline", where,
         diameter_km=said if np.isfinite(said) else measured,
@@ -213,7 +214,7 @@ def _is_near(middles: np.ndarray, georeference: Georeference) -> np.ndarray:
     size = np.array([georeference.width, georeference.height])
     with np.errstate(invalid="ignore"):
         points = georeference.pixels(middles)
-        return ((points >= -size) & (points < 2 * size)).all(axis=1)
+        return np.all((points >= -size) & (points < 2 * size), axis=1)
 
 
 def _circles(layer: Layer, chosen: np.ndarray, images: Sequence[tuple[Path, Georeference]],

@@ -13,6 +13,7 @@ import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -62,8 +63,8 @@ def _is_via(path: Path) -> bool:
     if not text.startswith("{"):
         return False
     return ('"_via_img_metadata"' in text or '"shape_attributes"' in text
-            or '"filename"' in text and ('"file_attributes"' in text or '"regions"' in text)
-            or '"project"' in text and '"data_format_version"' in text)
+            or ('"filename"' in text and ('"file_attributes"' in text or '"regions"' in text))
+            or ('"project"' in text and '"data_format_version"' in text))
 
 
 def read(source: Source, files: list[Path], notes: Notes) -> Reading:
@@ -139,7 +140,7 @@ def _csv_entries(file: Path) -> Iterator[tuple[str, list]]:
     sizes = table["file_size"] if "file_size" in table else pd.Series("", table.index)
     regions: dict[tuple[str, str], list] = {}
     for said, size, shape, attributes in zip(
-            table["filename"], sizes, *(table[name] for name in _CSV_COLUMNS[1:])):
+            table["filename"], sizes, *(table[name] for name in _CSV_COLUMNS[1:]), strict=True):
         found = regions.setdefault((said, size), [])
         if shape.strip() not in ("", "{}"):  # the row of an image without regions
             found.append({"shape_attributes": _parsed(shape),
@@ -158,7 +159,7 @@ def _parsed(text: str) -> object:
 
 def _project_3_entries(file: Path, document: dict) -> Iterator[tuple[object, list]]:
     views, listed, metadata = document["view"], document["file"], document["metadata"]
-    attributes = document.get("attribute")
+    attributes: Any = document.get("attribute")
     if not all(isinstance(part, dict) for part in (views, listed, metadata, attributes)):
         raise DataError(f"{file}: lacks an object view, file, metadata or attribute, expected a "
                         "project of VIA 3; save it again")
@@ -183,9 +184,9 @@ def _region_3(entry: dict, attributes: dict) -> dict:
     """A region of VIA 3 as VIA 2 would write it."""
     xy, said = entry["xy"], entry.get("av")
     known = isinstance(xy, list) and isinstance(xy[0], int) and xy[0] in _SHAPES_3
-    shape = {"name": _SHAPES_3[xy[0]] if known else None}
+    shape: dict[str, Any] = {"name": _SHAPES_3[xy[0]] if known else None}
     if known:
-        shape.update(zip(_KEYS_3.get(shape["name"], ()), xy[1:]))
+        shape.update(zip(_KEYS_3.get(shape["name"], ()), xy[1:], strict=False))
         shape.update(all_points_x=xy[1::2], all_points_y=xy[2::2])
     values = {}
     for key, value in said.items() if isinstance(said, dict) else ():
@@ -199,7 +200,7 @@ def _region_3(entry: dict, attributes: dict) -> dict:
     return {"shape_attributes": shape, "region_attributes": values}
 
 
-def _label(region: object, where: str) -> Label:
+def _label(region: Any, where: str) -> Label:
     shape = region.get("shape_attributes") if isinstance(region, dict) else None
     if not isinstance(shape, dict):
         raise Bad("has no object shape_attributes; export it again or delete the region")
@@ -220,7 +221,7 @@ def _outline(shape: dict) -> tuple[np.ndarray, str]:
         xs, ys = shape.get("all_points_x"), shape.get("all_points_y")
         if not isinstance(xs, list) or not isinstance(ys, list) or len(xs) != len(ys):
             raise Bad("has no equally long lists all_points_x and all_points_y; draw it again")
-        ring = points(list(zip(xs, ys)))
+        ring = points(list(zip(xs, ys, strict=True)))
         return (ring, "outline") if kind == "polygon" else _extreme(ring, kind)
     if kind == "rect":
         rx, ry = value("width") / 2, value("height") / 2
@@ -245,7 +246,8 @@ def _extreme(ring: np.ndarray, kind: str) -> tuple[np.ndarray, str]:
         raise Bad("has three points of a circle that lie on a line; draw it again")
     middle = np.linalg.solve(2 * others, (others ** 2).sum(axis=1))
     radius = float(np.hypot(*middle))
-    return outline.ellipse(*(first + middle), radius, radius), "circle"
+    x, y = first + middle
+    return outline.ellipse(x, y, radius, radius), "circle"
 
 
 def _class_name(attributes: object) -> str:

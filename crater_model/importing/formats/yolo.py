@@ -15,6 +15,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 import yaml
@@ -169,14 +170,15 @@ def _outline(texts: list[str], width: int, height: int) -> tuple[np.ndarray, str
     if len(values) < 4 or len(values) % 2:
         raise Bad(f"has {len(values) + 1} values, expected a class and x, y, width, height or at "
                   "least three pairs x, y; correct it")
-    far = [text for text, value in zip(texts, values) if not _SHARES[0] <= value <= _SHARES[1]]
+    far = [text for text, value in zip(texts, values, strict=True)
+           if not _SHARES[0] <= value <= _SHARES[1]]
     if far:
         raise Bad(f"has the coordinate {far[0][:40]}, expected a share of the image's width or "
                   "height from 0 to 1; divide by it")
     if len(values) == 4:
         x, y, w, h = values
         return outline.ellipse(x * width, y * height, w * width / 2, h * height / 2), "box"
-    return points(list(zip(values[::2], values[1::2]))) * (width, height), "outline"
+    return points(list(zip(values[::2], values[1::2], strict=True))) * (width, height), "outline"
 
 
 def _settings(source: Source) -> list[tuple[Path, dict]]:
@@ -214,7 +216,7 @@ def _class_names(source: Source, settings: list[tuple[Path, dict]]) -> dict[int,
     return said[0][1] if said else {}
 
 
-def _listed(path: Path, names: object) -> dict[int, str]:
+def _listed(path: Path, names: Any) -> dict[int, str]:
     entries = dict(enumerate(names)) if isinstance(names, list) else names
     try:
         result = {int(key): str(entries[key]).strip() for key in entries

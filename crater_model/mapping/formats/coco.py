@@ -26,7 +26,7 @@ def _results(number: int, entry: Map):
     height, width = craters.size
     boxes = shapely.bounds(craters.outlines).reshape(-1, 4)
     for outline, box, score, class_id in zip(craters.outlines, boxes, craters.scores,
-                                             craters.classes):
+                                             craters.classes, strict=True):
         ring = np.asarray(outline.exterior.coords)[:-1].reshape(-1).tolist()
         mask = rle.frPyObjects([ring], height, width)[0]
         left, top, right, bottom = box.tolist()

@@ -23,7 +23,7 @@ def write_scc(path: Path, maps: Sequence[Map]) -> Path:
       ConfigError: an image has no georeference, or they show several bodies.
     """
     body = require_ground(path, maps)
-    equatorial, polar = maps[0].mapped.axes_km
+    equatorial, polar = maps[0].ground.axes_km
     lines = [
         "# Spatial crater count", "#", "# Ellipsoid axes:",
         f"a_axis_radius = {equatorial:.6f} <km>", f"b_axis_radius = {equatorial:.6f} <km>",
@@ -62,20 +62,20 @@ def _counted(maps: Sequence[Map]) -> pd.DataFrame:
 
 def _total(maps: Sequence[Map]) -> str:
     # Never with an exponent, which craterstats would not read.
-    return f"{sum(m.mapped.km2 for m in maps):.9f}"
+    return f"{sum(m.ground.km2 for m in maps):.9f}"
 
 
 def _boundary(maps: Sequence[Map]) -> list[str]:
     lines, vertex, number = [], 0, 0
     for entry in maps:
         first = True
-        for part in entry.mapped.shape.geoms:
+        for part in entry.ground.shape.geoms:
             for tag, ring in [("ext", part.exterior), *(("int", r) for r in part.interiors)]:
                 number += 1
                 if first:
                     name = "".join(c if c.isprintable() else "?" for c in entry.name)
                     lines += ["#", f"# Area_name{number} = {name}",
-                              f"# Area_size{number} = {entry.mapped.km2:.9f} <km^2>", "#"]
+                              f"# Area_size{number} = {entry.ground.km2:.9f} <km^2>", "#"]
                     first = False
                 for lon, lat in shapely.get_coordinates(ring):
                     vertex += 1

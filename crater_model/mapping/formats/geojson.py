@@ -60,7 +60,7 @@ def bbox(shapes: Sequence[shapely.Geometry]) -> list[float]:
 def _about(body: Body | None) -> dict[str, Any]:
     if body is None:
         return {"coordinates": "px, x right, y down"}
-    about = {"body": body.name,
+    about: dict[str, Any] = {"body": body.name,
              "coordinates": f"longitude east and {body.latitudes} latitude in degrees on this body"}
     if body.code is not None:
         authority, code = body.code.split(":")
@@ -71,7 +71,7 @@ def _about(body: Body | None) -> dict[str, Any]:
 
 def _features(shapes: np.ndarray, rows: list[dict], body: Body | None) -> Iterator[dict]:
     decimals = _PX if body is None else _DEGREES
-    for shape, row in zip(shapes, rows):
+    for shape, row in zip(shapes, rows, strict=True):
         feature: dict[str, Any] = {"type": "Feature", "id": row["crater_id"]}
         if shape.is_empty:
             feature["geometry"] = None

@@ -48,7 +48,7 @@ def write(path: Path, maps: Sequence[Map]) -> Path:
         _layer(beside, "craters", "Point", points, rows, crs, body)
         _layer(beside, "outlines", "MultiPolygon", outlines, rows, crs, body)
         _layer(beside, "mapped_area", "MultiPolygon",
-               _multi(np.array([m.mapped.shape if body else m.searched for m in maps], object)),
+               _multi(np.array([m.ground.shape if body else m.searched for m in maps], object)),
                _areas(maps), crs, body)
         os.chmod(beside, 0o644)
         os.replace(beside, path)

@@ -42,6 +42,7 @@ def write(path: Path, maps: Sequence[Map]) -> Path:
 
 def whole(entry: Map) -> np.ndarray:
     """The craters over their whole image, of which `open` is given: uint8 RGB."""
+    assert entry.open is not None
     with entry.open() as raster:
         side = max(raster.width, raster.height)
         image = read_whole(raster) if side <= LONGEST_SIDE else preview(raster, LONGEST_SIDE).grey

@@ -64,9 +64,9 @@ def _numbers(maps: Sequence[Map], rows: pd.DataFrame) -> dict[str, Any]:
             ("smallest", sizes.min()), ("median", sizes.median()), ("largest", sizes.max()))}
     found["cut by the image's edge (sizes are lower limits)"] = int(rows["edge"].sum())
     if unit == "km":
-        body = maps[0].mapped.body
+        body = maps[0].ground.body
         found |= {"body": body.name, "coordinate system": body.code or body.crs.name,
-                  "searched ground": f"{sum(m.mapped.km2 for m in maps):.6g} km²"}
+                  "searched ground": f"{sum(m.ground.km2 for m in maps):.6g} km²"}
     return found
 
 
@@ -76,7 +76,7 @@ def sizes(maps: Sequence[Map]) -> pd.DataFrame | None:
     if any(m.mapped is None for m in maps):
         return None
     counted = np.concatenate([m.table["diameter_km"].to_numpy()[m.counted()] for m in maps])
-    area = sum(m.mapped.km2 for m in maps)
+    area = sum(m.ground.km2 for m in maps)
     return size_frequencies(counted, area) if len(counted) and area > 0 else None
 
 

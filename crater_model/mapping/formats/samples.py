@@ -39,6 +39,7 @@ def samples(maps: Sequence[Map]) -> Iterator[tuple[str, bytes]]:
 
 
 def _cell(entry: Map, index: int) -> np.ndarray:
+    assert entry.open is not None
     with entry.open() as raster:
         x, y, diameter = entry.table[["x_px", "y_px", "diameter_px"]].iloc[index]
         return _window(raster, entry.craters, index, (x, y), _DIAMETERS * diameter)
@@ -51,7 +52,7 @@ def _window(raster: Raster, craters: Craters, index: int, centre: tuple[float, f
     limits = (raster.width, raster.height)
     width, height = (int(min(max(side, _LEAST), _MOST, limit)) for limit in limits)
     left, top = (int(min(max(at - extent / 2, 0), limit - extent))
-                 for at, extent, limit in zip(centre, (width, height), limits))
+                 for at, extent, limit in zip(centre, (width, height), limits, strict=True))
     image = raster.read(left, top, width, height).pixels
     boxes = shapely.bounds(craters.outlines)
     there = ((boxes[:, 0] < left + width) & (boxes[:, 2] > left)
