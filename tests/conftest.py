@@ -13,8 +13,10 @@ from crater_model.annotations.dataset import save_dataset
 from crater_model.annotations.scene import Instance, Scene
 
 SIZE = (96, 64)  # width, height: never square, so that swapped axes show
-# Fixtures that train, or start containers or servers: `make test-fast` leaves out what uses them.
-SLOW_FIXTURES = {"address", "blob_server", "cloud", "docker_base", "model_dir", "server", "url"}
+# Fixtures that train, start containers or servers, or give real imagery, which is large:
+# `make test-fast` leaves out what uses them.
+SLOW_FIXTURES = {"address", "blob_server", "cloud", "docker_base", "model_dir", "real_data",
+                 "server", "url"}
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest chooses by `-m`
