@@ -25,6 +25,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from common import peak_mb
+
 SIZE, OVERLAP = 256, 0.25
 SCALES = (0.5, 0.25, 0.125)
 RASTER = "moon_gld100_hillshade_eqc.tif"
@@ -141,7 +142,6 @@ WORK = {"moon": cut, "whole_image": cut_whole, "sparse": cut, "labels": write_la
 
 
 def child(case: str, folder: Path) -> None:
-    import crater_model.chips
     import crater_model.annotations.coco  # noqa: F401
 
     started = time.perf_counter()

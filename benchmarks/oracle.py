@@ -12,8 +12,8 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 import shapely
 
-from crater_model.imagery.raster import Raster, Window
 from crater_model.detections import Detections
+from crater_model.imagery.raster import Raster, Window
 from crater_model.mapping.sweep import OVERLAP
 from crater_model.mapping.tiles import Tile, plan
 

@@ -157,6 +157,7 @@ class Counter:
 def wire(folder: str, craters: list[int], repeats: int) -> dict:
     """Bytes and latency of a tile on each side, for each number of craters."""
     import numpy as np
+
     from crater_model.imagery.pixels import decode_image
 
     png = tile_bytes(folder)[0]

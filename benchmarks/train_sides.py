@@ -153,10 +153,10 @@ def train(side: str, folder: str, size: int, steps: int, seed: int) -> dict:
 
 def score(run, held_out, records: str) -> dict:
     """Scores on the held-out scenes, of which Model Garden's task reads its own records."""
+    from crater_model.detections.truth import truth_from_scene
     from crater_model.detector import Detector
     from crater_model.detector.configs import CraterTask
     from crater_model.scores.evaluator import Evaluator
-    from crater_model.detections.truth import truth_from_scene
 
     if isinstance(run.config.task, CraterTask):
         detector = Detector.from_experiment(run.config, run.model)

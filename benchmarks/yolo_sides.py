@@ -57,8 +57,8 @@ def prepare_like(folder: str, scenes: int, count: int) -> dict:
 
 def cut(root: Path, scale: float):
     """The chips of `root`'s scenes, and records of them."""
-    from crater_model.chips import cut_chips
     from crater_model.annotations.dataset import load_dataset
+    from crater_model.chips import cut_chips
     from crater_model.records.write import write_records
 
     cut_chips(root / "scenes", root / "chips", SIDE, scales=[scale])

@@ -62,7 +62,7 @@ class Address:
 
     @property
     def is_loopback(self) -> bool:
-        return all(host == "localhost" or (ip := _ip(host)) is not None and ip.is_loopback
+        return all(host == "localhost" or ((ip := _ip(host)) is not None and ip.is_loopback)
                    for host in self.hosts)
 
 
@@ -137,7 +137,7 @@ def _split(target: str) -> tuple[str, str]:
 
 def _is_host_port(text: str) -> bool:
     match = _HOST_PORT.fullmatch(text)
-    return bool(match) and 0 < int(match[1]) < 65536
+    return match is not None and 0 < int(match[1]) < 65536
 
 
 def _ip(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

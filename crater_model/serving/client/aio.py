@@ -155,7 +155,7 @@ class AsyncClient(Describing):
             if failure.kind is not Kind.REFUSED:
                 raise self._error("predict", failure) from None
             return await self._each(images)
-        return to_detections(outputs, images, self.label_map)
+        return [*to_detections(outputs, images, self.label_map)]
 
     async def _each(self, images: list[Encoded]) -> list[Detections | DataError]:
         """The images of a request that was refused, one by one (see `refusals`)."""

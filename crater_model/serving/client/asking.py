@@ -125,6 +125,7 @@ class Asker:
 
     async def _compare(self, endpoint: Endpoint, timeout_s: float) -> None:
         """Two servers may give two models the same number."""
+        assert self.pinned is not None  # it is called for a pinned version
         version, wanted = self.pinned
         _, card = await endpoint.transport.describe(timeout_s)
         if card != wanted:

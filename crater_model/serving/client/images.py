@@ -110,8 +110,8 @@ class Batcher:
 
     def add(self, item: Item) -> list[Item]:
         """Takes an item; gives the batch that is complete now, or an empty list."""
-        usable = isinstance(item, Encoded)
-        size, megapixels = (len(item.data), item.megapixels) if usable else (0, 0.0)
+        size, megapixels = ((len(item.data), item.megapixels) if isinstance(item, Encoded)
+                            else (0, 0.0))
         full = (self._bytes + size > self._max_bytes
                 or self._megapixels + megapixels > self._max_megapixels)
         complete = self.rest() if self._items and full else []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 
 import numpy as np
 import tensorflow as tf
@@ -53,4 +54,4 @@ def _texts(content: bytes, count: int) -> list[bytes]:
     if at + sum(lengths) != len(content):
         raise ValueError(f"its {count} strings are not whole")
     ends = np.cumsum([at, *lengths]).tolist()
-    return [content[start:end] for start, end in zip(ends, ends[1:])]
+    return [content[start:end] for start, end in pairwise(ends)]
