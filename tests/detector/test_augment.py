@@ -34,11 +34,10 @@ def way_of(picture):
 
 
 def draws(parser, count):
-    """`count` samples with the seeds of a training run."""
+    """`count` samples with the seeds of a training run, drawn in one pipeline."""
     data = sample()
-    one = tf.function(lambda number: augment.augment(
-        data, parser, tf.stack([tf.constant(0, tf.int64), number])))
-    return [one(tf.constant(number, tf.int64)) for number in range(count)]
+    return list(tf.data.Dataset.range(count).map(lambda number: augment.augment(
+        data, parser, tf.stack([tf.constant(0, tf.int64), number]))))
 
 
 @pytest.mark.parametrize("move,way", [
