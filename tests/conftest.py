@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 from collections import Counter
 from pathlib import Path
 
@@ -16,7 +18,16 @@ SIZE = (96, 64)  # width, height: never square, so that swapped axes show
 # Fixtures that train, start containers or servers, or give real imagery, which is large:
 # `make test-fast` leaves out what uses them.
 SLOW_FIXTURES = {"address", "blob_server", "cloud", "docker_base", "model_dir", "real_data",
-                 "server", "url"}
+                 "server", "tiny_model", "url"}
+
+
+def pytest_configure(config) -> None:
+    """The folder of `made_once` for all processes of this run, where the user names none."""
+    if "CRATER_TEST_CACHE" not in os.environ:
+        folder = tempfile.mkdtemp(prefix="crater-tests-")
+        os.environ["CRATER_TEST_CACHE"] = folder
+        config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
+        config.add_cleanup(lambda: os.environ.pop("CRATER_TEST_CACHE", None))
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest chooses by `-m`
