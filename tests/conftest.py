@@ -13,6 +13,9 @@ import pytest
 
 from crater_model.annotations.dataset import save_dataset
 from crater_model.annotations.scene import Instance, Scene
+from crater_model.records.write import write_records
+from tests.shared import made_once
+from tests.tiny import TINY
 
 SIZE = (96, 64)  # width, height: never square, so that swapped axes show
 # Fixtures that train, start containers or servers, or give real imagery, which is large:
@@ -79,6 +82,25 @@ def make_dataset():
                   for number, count in enumerate(craters, start=1))
         return save_dataset(folder, images, label_map or {1: "crater"})
     return make
+
+
+@pytest.fixture(scope="session")
+def tiny_records(make_dataset) -> Path:
+    """Records of eight 96x64 scenes with 33 craters: four to train, two to validate, two to test."""
+    def make(folder: Path) -> None:
+        make_dataset(folder / "data", craters=(4, 6, 0, 5, 3, 7, 2, 6))
+        write_records(folder / "data", folder / "records", splits=(0.5, 0.25, 0.25))
+    return made_once("records", make) / "records"
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tiny_records) -> Path:
+    """The model directory of four steps of training on `tiny_records`."""
+    def make(folder: Path) -> None:
+        from crater_model.training import train
+
+        train(tiny_records, folder, "demo", TINY)
+    return made_once("model", make, key=TINY)
 
 
 @pytest.fixture

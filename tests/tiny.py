@@ -2,6 +2,8 @@
 
 TINY = {
     "task.model.input_size": [96, 96, 3],
+    "task.model.min_level": 3,
+    "task.model.max_level": 4,
     "task.model.backbone.resnet.depth_multiplier": 0.25,
     "task.model.decoder.fpn.num_filters": 16,
     "task.model.rpn_head.num_filters": 16,

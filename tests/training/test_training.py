@@ -13,23 +13,18 @@ import yaml
 from crater_model.detector import Detector, initial
 from crater_model.detector.detector import best_checkpoint
 from crater_model.errors import ConfigError
-from crater_model.records.write import write_records
-from crater_model.training import RIMS, TrainingError, read_history, train
+from crater_model.training import RIMS, TrainingError, read_history, read_result, train
 from tests.tiny import TINY
 
 
-@pytest.fixture(scope="module")
-def records(tmp_path_factory, make_dataset):
-    folder = tmp_path_factory.mktemp("training")
-    make_dataset(folder / "data", craters=(4, 6, 0, 5, 3, 7, 2, 6))
-    write_records(folder / "data", folder / "records", splits=(0.5, 0.25, 0.25))
-    return folder / "records"
+@pytest.fixture
+def records(tiny_records):
+    return tiny_records
 
 
-@pytest.fixture(scope="module")
-def run(records, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("run") / "model"
-    return folder, train(records, folder, "demo", TINY)
+@pytest.fixture
+def run(tiny_model):
+    return tiny_model, read_result(tiny_model)
 
 
 @pytest.mark.slow
