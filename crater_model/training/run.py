@@ -91,6 +91,7 @@ class Run:
             task.evaluator = Evaluator(task.label_map)
             model = task.build_model()
             optimizer = task.create_optimizer(config.trainer.optimizer_config, config.runtime)
+            _make_slots(optimizer, model.trainable_variables)
             trainer = base_trainer.Trainer(config, task, model=model, optimizer=optimizer)
         self._task, self._trainer = task, trainer
         self._weights = tf.train.Checkpoint(model=model)
@@ -241,6 +242,14 @@ class _Runner(train_lib.OrbitExperimentRunner):
             trainer.checkpoint, tempfile.mkdtemp(), max_to_keep=1,
             step_counter=trainer.global_step, init_fn=initialize,
             checkpoint_interval=self.params.trainer.checkpoint_interval)
+
+
+def _make_slots(optimizer: tf_keras.optimizers.Optimizer, variables: list[tf.Variable]) -> None:
+    """Makes an optimizer's own variables now: a first step that makes them is traced twice."""
+    if isinstance(optimizer, tf_keras.optimizers.legacy.Optimizer):
+        optimizer._create_all_weights(variables)
+    else:
+        optimizer.build(variables)
 
 
 def _checkpoint_step(path: str | None) -> int:
