@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import tempfile
 from collections import Counter
 from pathlib import Path
@@ -16,6 +17,10 @@ from crater_model.annotations.scene import Instance, Scene
 from crater_model.records.write import write_records
 from tests.shared import made_once
 from tests.tiny import TINY
+
+# Tests start dozens of processes: what they import is compiled for the first of them only.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 SIZE = (96, 64)  # width, height: never square, so that swapped axes show
 # Fixtures that train, start containers or servers, or give real imagery, which is large:
