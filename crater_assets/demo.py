@@ -2,7 +2,8 @@
 
 It materializes the whole graph with a real backfill over the hyperparameter sets, starts the
 local server on the exported model, sends it a scene that nothing was trained on, and leaves
-the outlines, an overlay and a summary in `demo/`. The environment variables of the assets
+the outlines, an overlay and a summary in `demo/`. Its history is its own, in `demo/dagster`: runs
+of the web UI are left alone. The environment variables of the assets
 (CRATER_DATASET, CRATER_STORAGE, CRATER_EXPERIMENT, ...) hold here too. What is there already is
 used again.
 """
@@ -57,17 +58,20 @@ def run(root: Path) -> dict[str, Any]:
     """
     started = time.monotonic()
     folder = make_folder(root / "demo")
-    with launch.dagster_dev(root, log=folder / "dagster.log") as url:
+    # A history of its own: what else is going on in `make ui` is not touched.
+    home = launch.own_home(folder / "dagster", root / "dagster.yaml")
+    with launch.dagster_dev(root, log=folder / "dagster.log", home=home) as url:
         _say(f"Dagster runs at {url} while this lasts; its log is {folder / 'dagster.log'}")
         launch.wait_for_run(url, launch.launch_job(url, "prepare_data"), "data")
-        sets = untrained(root)
+        sets = untrained(root, home)
         if sets:
             backfill = launch.launch_backfill(url, ["checkpoint"], sets)
             launch.wait_for_backfill(url, backfill, "training", len(sets), note=training_note)
         launch.wait_for_run(url, launch.launch_job(url, "release"), "release")
-    model, image = _materialized(root, "best_model"), _materialized(root, "serving_image")
+    model, image = (
+        _materialized(root, home, name) for name in ("best_model", "serving_image"))
     saved_model = Path(model.metadata["saved_model"])
-    name, pixels = unseen_scene(root)
+    name, pixels = unseen_scene(root, home)
     source = write_bytes(folder / "unseen.png", pixels)
     with local_server(saved_model) as server:
         _say(f"asking the model at {server} for the outlines in {name}")
@@ -84,7 +88,7 @@ def run(root: Path) -> dict[str, Any]:
         "image_note": image.metadata.get("no_image", ""),
         "scene": name, "detections": found,
         "overlay": str(folder / "overlay.png"), "outlines": str(folder / "outlines.geojson"),
-        "ui": ui_command(), "seconds": round(time.monotonic() - started, 1),
+        "ui": ui_command(home), "seconds": round(time.monotonic() - started, 1),
     }
     write_json(folder / "summary.json", summary)
     return summary
@@ -99,7 +103,7 @@ def detect(server: str, image: Path, folder: Path, threshold: float) -> int:
     return made["detections"]
 
 
-def unseen_scene(root: Path) -> tuple[str, bytes]:
+def unseen_scene(root: Path, home: Path) -> tuple[str, bytes]:
     """Name and PNG or JPEG bytes of a scene that training never saw.
 
     For the embedded data it is rendered afresh, larger and not square; of another data set
@@ -116,7 +120,7 @@ def unseen_scene(root: Path) -> tuple[str, bytes]:
     from crater_model.annotations.dataset import load_dataset
     from crater_model.records.manifest import read_manifest
 
-    records = _materialized(root, "tfrecords")
+    records = _materialized(root, home, "tfrecords")
     dataset = load_dataset(crater.dataset_folder())
     test = read_manifest(crater.open_storage().fetch(records.artifact)).split("test")["scenes"]
     for scene in dataset.scenes:
@@ -126,16 +130,16 @@ def unseen_scene(root: Path) -> tuple[str, bytes]:
                       "trained and served, but there is no unseen scene to show")
 
 
-def untrained(root: Path) -> list[str]:
+def untrained(root: Path, home: Path) -> list[str]:
     """The hyperparameter sets without a checked checkpoint of the present records.
 
     A YAML experiment may have changed under its name: then training itself finds out.
     """
-    crater, records = Crater.from_environment(), _materialized(root, "tfrecords").artifact
+    crater, records = Crater.from_environment(), _materialized(root, home, "tfrecords").artifact
     wanted = []
     for name, overrides in hyperparameters().items():
-        made = _last(root, "checkpoint", name)
-        start = (_materialized(root, PRETRAINED).artifact
+        made = _last(root, home, "checkpoint", name)
+        start = (_materialized(root, home, PRETRAINED).artifact
                  if wants_pretrained(crater.experiment, overrides) else "none")
         present = {"records": records, "experiment": crater.experiment, "pretrained": start,
                    "hyperparameters": overrides, "code_version": CODE_VERSION}
@@ -201,25 +205,24 @@ def summary_text(summary: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def ui_command() -> str:
+def ui_command(home: Path) -> str:
     """The command that opens the web UI on what has been made."""
     settings = [f"{name}={shlex.quote(os.environ[name])}" for name in _VARIABLES
                 if os.environ.get(name)]
-    program = Path(sys.executable).with_name("dagster")
+    program = Path(sys.executable).with_name("dg")
     with contextlib.suppress(ValueError):
         program = program.relative_to(Path.cwd())
-    return " ".join([*settings, str(program), "dev"])
+    return " ".join([*settings, f"DAGSTER_HOME={shlex.quote(str(home))}", str(program), "dev"])
 
 
-def _last(root: Path, asset: str, partition: str | None = None) -> Materialization | None:
-    import dagster as dg
-
-    with dg.DagsterInstance.from_config(str(root)) as instance:
+def _last(root: Path, home: Path, asset: str, partition: str | None = None
+          ) -> Materialization | None:
+    with launch.instance_of(root, home) as instance:
         return last_materialization(instance, asset, partition)
 
 
-def _materialized(root: Path, asset: str) -> Materialization:
-    found = _last(root, asset)
+def _materialized(root: Path, home: Path, asset: str) -> Materialization:
+    found = _last(root, home, asset)
     if found is None:
         raise CraterError(f"{asset} has not been materialized")
     return found

@@ -15,73 +15,123 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import chdir, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import yaml
+
+from crater_assets.orphans import end_with_parent
 from crater_model.errors import CraterError
 from crater_model.files import make_folder
 from crater_model.progress import Progress
 
+if TYPE_CHECKING:
+    import dagster as dg
+
 LOCATION = "crater_assets"
 REPOSITORY = "__repository__"
 _POLL_S = 1.0
+STARTED_BY = {"crater/started_by": "launch"}  # tag of all that is launched from here
+_HEARTBEAT_S = 45.0  # a daemon gives a sign of life every 30 s
 _RUN_ENDS = ("SUCCESS", "FAILURE", "CANCELED")
+_UNFINISHED_STATES = ("QUEUED", "NOT_STARTED", "STARTING", "STARTED", "CANCELING")
 _BACKFILL_ENDS = ("COMPLETED", "COMPLETED_SUCCESS", "COMPLETED_FAILED", "FAILED", "CANCELED")
 
 
 @contextmanager
 def dagster_dev(folder: str | os.PathLike = ".", workspace: str | os.PathLike | None = None,
                 env: Mapping[str, str] | None = None, log: str | os.PathLike | None = None,
-                port: int | None = None, timeout_s: float = 120) -> Iterator[str]:
+                port: int | None = None, timeout_s: float = 120,
+                home: str | os.PathLike | None = None) -> Iterator[str]:
     """Runs `dagster dev` (web server, daemon, code location) and gives its address.
 
+    Runs that an earlier call left unfinished are cancelled first, and those launched through
+    this module at the end; what others launched is left alone.
+
     Args:
-      folder: where it runs; holds dagster.yaml, and the history goes below it.
+      folder: where it runs; relative paths of the assets' variables start there.
       workspace: a workspace.yaml; default: the one in `folder`.
       env: variables to set beside those of this process (CRATER_DATASET, ...).
       log: file for its output; default `folder`/.dagster/dev.log.
       port: on the loopback; default: a free one.
+      home: the folder with dagster.yaml (`own_home` makes one); default: `folder`.
 
     Raises:
-      CraterError: it ends or is not ready in time, or the code location does not load.
+      CraterError: a daemon is at work on this history already, it ends or is not ready in time,
+        or the code location does not load.
     """
     folder = Path(folder).absolute()
+    home = Path(home).absolute() if home else folder
     workspace = Path(workspace) if workspace else folder / "workspace.yaml"
     log = Path(log) if log else make_folder(folder / ".dagster") / "dev.log"
     port = port or free_port()
     command = [sys.executable, "-m", "dagster", "dev", "-w", str(workspace.absolute()),
                "-h", "127.0.0.1", "-p", str(port)]
-    # Without DAGSTER_HOME it takes dagster.yaml from where it runs.
-    variables = {**os.environ, **(env or {})}
-    variables.pop("DAGSTER_HOME", None)
+    with instance_of(folder, home) as instance:
+        _refuse_second_daemon(instance, home)
+        backfills = _cancel_left_over(instance)
     with log.open("ab") as out:
         # Its own session: in a script's background it would ignore the signals that end it.
         process = subprocess.Popen(
             command, cwd=folder, stdin=subprocess.DEVNULL, stdout=out, stderr=out,
-            start_new_session=True, env=variables)
+            start_new_session=True, preexec_fn=lambda: end_with_parent(signal.SIGINT),
+            env={**os.environ, **(env or {}), "DAGSTER_HOME": str(home)})
     url = f"http://127.0.0.1:{port}"
     try:
         _wait_ready(url, process, log, timeout_s)
-        cancel_unfinished(url)  # left by an end without warning; they would hold the GPU's place
+        for backfill in backfills:
+            graphql(url, _CANCEL_BACKFILL, {"id": backfill})
         yield url
     finally:
         with suppress(CraterError):
             cancel_unfinished(url)
         _stop(process)
+        with instance_of(folder, home) as instance:
+            instance.wipe_daemon_heartbeats()  # so that the next need not wait for them to age
+
+
+def own_home(home: str | os.PathLike, settings: str | os.PathLike) -> Path:
+    """A folder for `dagster_dev` whose history is its own; returns it.
+
+    Args:
+      home: the folder; it may be there already.
+      settings: a dagster.yaml. What it keeps in relative folders goes below `home`.
+    """
+    home = make_folder(Path(home).absolute())
+    text = yaml.safe_load(Path(settings).read_text())
+    (home / "dagster.yaml").write_text(yaml.safe_dump(_below(text, home)))
+    return home
+
+
+@contextmanager
+def instance_of(folder: str | os.PathLike, home: str | os.PathLike | None = None
+                ) -> Iterator[dg.DagsterInstance]:
+    """The instance that `dagster_dev` uses with these two folders."""
+    import dagster as dg
+
+    with chdir(folder):  # relative paths in dagster.yaml start there
+        instance = dg.DagsterInstance.from_config(str(home or Path(folder).absolute()))
+    with instance:
+        yield instance
 
 
 def launch_job(url: str, job: str, partition: str | None = None,
-               run_config: Mapping[str, Any] | None = None) -> str:
+               run_config: Mapping[str, Any] | None = None,
+               tags: Mapping[str, str] = STARTED_BY) -> str:
     """Launches a job, for one partition where it has any; returns the run's id.
+
+    Args:
+      tags: of the run; without `STARTED_BY` it outlives the `dagster_dev` that it goes on in.
 
     Raises:
       CraterError: Dagster refuses it; the text has its reason.
     """
-    tags = [{"key": "dagster/partition", "value": partition}] if partition else []
+    if partition:
+        tags = {**tags, "dagster/partition": partition}
     answer = graphql(url, _LAUNCH_RUN, {"params": {
         "selector": {**_SELECTOR, "pipelineName": job}, "runConfigData": run_config or {},
-        "executionMetadata": {"tags": tags}}})["launchRun"]
+        "executionMetadata": {"tags": _tags(tags)}}})["launchRun"]
     return _accepted(answer, f"job {job}", "LaunchRunSuccess")["run"]["runId"]
 
 
@@ -97,7 +147,8 @@ def launch_backfill(url: str, assets: Sequence[str], partitions: Sequence[str] |
     Raises:
       CraterError: Dagster refuses it; the text has its reason.
     """
-    params: dict[str, Any] = {"assetSelection": [{"path": [asset]} for asset in assets]}
+    params: dict[str, Any] = {"assetSelection": [{"path": [asset]} for asset in assets],
+                              "tags": _tags(STARTED_BY)}
     params |= {"allPartitions": True} if partitions is None else {
         "partitionNames": list(partitions)}
     if run_config:
@@ -163,8 +214,9 @@ def wait_for_backfill(url: str, backfill_id: str, what: str = "backfill", total:
 
 
 def cancel_unfinished(url: str) -> int:
-    """Cancels the runs that have not ended, with their backfills; returns how many there were."""
-    runs = graphql(url, _UNFINISHED)["runsOrError"]["results"]
+    """Cancels the runs launched from here that have not ended, with their backfills; returns
+    how many there were."""
+    runs = graphql(url, _UNFINISHED, {"tags": _tags(STARTED_BY)})["runsOrError"]["results"]
     backfills = {tag["value"] for run in runs for tag in run["tags"]
                  if tag["key"] == "dagster/backfill"}
     for backfill in sorted(backfills):
@@ -217,6 +269,41 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+def _tags(tags: Mapping[str, str]) -> list[dict[str, str]]:
+    return [{"key": key, "value": value} for key, value in tags.items()]
+
+
+def _below(settings: Any, folder: Path) -> Any:
+    """The settings of an instance, each base_dir in a folder of its own below this one."""
+    if not isinstance(settings, dict):
+        return settings
+    return {key: str(folder / value) if key == "base_dir" else _below(value, folder)
+            for key, value in settings.items()}
+
+
+def _refuse_second_daemon(instance: dg.DagsterInstance, home: Path) -> None:
+    beats = [beat.timestamp for beat in instance.get_daemon_heartbeats().values()]
+    age = time.time() - max(beats, default=0)
+    if age < _HEARTBEAT_S:
+        raise CraterError(
+            f"{home}: a Dagster daemon is at work on this history (last sign of life {age:.0f} s "
+            "ago), and a second one would start its runs twice; stop that one, or name another "
+            f"home. If it is gone already, try again in {_HEARTBEAT_S - age:.0f} s")
+
+
+def _cancel_left_over(instance: dg.DagsterInstance) -> set[str]:
+    """Cancels what an end without warning left, before a daemon starts it again; returns its
+    backfills."""
+    import dagster as dg
+
+    backfills = set()
+    for run in instance.get_runs(dg.RunsFilter(
+            tags=STARTED_BY, statuses=[dg.DagsterRunStatus[name] for name in _UNFINISHED_STATES])):
+        instance.report_run_canceled(run, "left unfinished by a program that is gone")
+        backfills |= {run.tags["dagster/backfill"]} if "dagster/backfill" in run.tags else set()
+    return backfills
 
 
 def _wait_ready(url: str, process: subprocess.Popen, log: Path, timeout_s: float) -> None:
@@ -308,8 +395,9 @@ _BACKFILL = """query($id: String!) { partitionBackfillOrError(backfillId: $id) {
   ... on PartitionBackfill { status error { message } runs { runId status startTime endTime
     stepKeysToExecute assetSelection { path } tags { key value } } } } }"""
 
-_UNFINISHED = """{ runsOrError(filter: {statuses: [QUEUED, NOT_STARTED, STARTING, STARTED,
-  CANCELING]}) { ... on Runs { results { runId tags { key value } } } } }"""
+_UNFINISHED = """query($tags: [ExecutionTag!]) { runsOrError(filter: {tags: $tags,
+  statuses: [%s]}) { ... on Runs { results { runId tags { key value } } } } }""" % (
+    ", ".join(_UNFINISHED_STATES))
 
 _TERMINATE = """mutation($ids: [String!]!) { terminateRuns(runIds: $ids,
   terminatePolicy: MARK_AS_CANCELED_IMMEDIATELY) { __typename } }"""

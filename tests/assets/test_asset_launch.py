@@ -82,7 +82,7 @@ def test_a_backfill_of_eight_sets_of_which_two_fail(backfill, url, folder):
     assert "checkpoint[diverging] failure: checkpoint: " in backfill and "the loss is" in backfill
     assert "lower the learning rate" in backfill
     assert "checkpoint[impossible] failure: checkpoint: " in backfill
-    with instance_of(folder) as instance:
+    with launch.instance_of(folder) as instance:
         runs = [record for record in instance.get_run_records()
                 if record.dagster_run.tags.get("dagster/partition")]
         assert len(runs) == 8
@@ -103,7 +103,7 @@ def test_a_backfill_of_eight_sets_of_which_two_fail(backfill, url, folder):
 @pytest.mark.slow
 def test_the_best_of_those_that_trained_is_released(backfill, url, folder):
     launch.wait_for_run(url, launch.launch_job(url, "release"), timeout_s=900)
-    with instance_of(folder) as instance:
+    with launch.instance_of(folder) as instance:
         scores = {name: last_materialization(instance, "checkpoint", name).metadata["score"]
                   for name in GOOD}
         best = last_materialization(instance, "best_model").metadata
@@ -126,7 +126,7 @@ def test_a_second_backfill_trains_only_what_is_missing(backfill, url, folder):
         launch.wait_for_backfill(url, launch.launch_backfill(url, ["checkpoint"], again), total=3,
                                  timeout_s=1800)
     assert str(error.value).count(" failure: ") == 1
-    with instance_of(folder) as instance:
+    with launch.instance_of(folder) as instance:
         for name in GOOD[-2:]:
             made = last_materialization(instance, "checkpoint", name)
             assert made.metadata["reused"] is True and made.metadata["run"] != made.run_id
@@ -154,11 +154,27 @@ def test_a_backfill_from_the_command_line(backfill, url, folder):
         [sys.executable, "-m", "dagster", "job", "backfill", "-w", str(ROOT / "workspace.yaml"),
          "-j", "train", "--partitions", "longer", "--noprompt"], cwd=folder, check=True,
         env={**os.environ, **ENVIRONMENT, "DAGSTER_HOME": str(folder)})
-    with instance_of(folder) as instance:
+    with launch.instance_of(folder) as instance:
         run, = instance.get_runs(dg.RunsFilter(job_name="train"))
         assert run.tags["dagster/partition"] == "longer"
         launch.wait_for_run(url, run.run_id, "train", timeout_s=300)
         assert last_materialization(instance, "checkpoint", "longer").run_id == run.run_id
+
+
+@pytest.mark.slow
+def test_a_second_dagster_dev_leaves_the_runs_of_others_alone(url, folder):
+    run = launch.launch_job(url, "prepare_data", tags={})  # as a person does in the UI
+    with pytest.raises(CraterError, match="a Dagster daemon is at work on this history") as error:
+        with launch.dagster_dev(folder, ROOT / "workspace.yaml", env=ENVIRONMENT):
+            pass
+    assert str(folder) in str(error.value) and "\n" not in str(error.value)
+    home = launch.own_home(folder / "own", ROOT / "dagster.yaml")
+    with launch.dagster_dev(folder, ROOT / "workspace.yaml", ENVIRONMENT, home=home) as other:
+        assert not launch.graphql(other, "{ runsOrError { ... on Runs { results { runId } } } }"
+                                  )["runsOrError"]["results"]
+    launch.wait_for_run(url, run, timeout_s=300)
+    assert launch.cancel_unfinished(url) == 0
+    assert (home / ".dagster" / "history").is_dir()
 
 
 @pytest.mark.slow
@@ -183,7 +199,7 @@ def test_it_stops_with_all_its_processes_and_runs_are_cancelled(tmp_path, tiny_d
     with pytest.raises(OSError):
         urllib.request.urlopen(url, timeout=2)
     assert not [pid for pid in processes() if f"{folder}" in environment_of(pid)]
-    with instance_of(folder) as instance:
+    with launch.instance_of(folder) as instance:
         assert instance.get_run_by_id(run).status == dg.DagsterRunStatus.CANCELED
 
 
@@ -199,16 +215,6 @@ def test_no_server_is_one_line():
         taken.bind(("127.0.0.1", 0))  # bound, but nobody listens
         with pytest.raises(CraterError, match="no answer from Dagster"):
             launch.launch_job(f"http://127.0.0.1:{taken.getsockname()[1]}", "train")
-
-
-def instance_of(folder) -> dg.DagsterInstance:
-    """The instance that `dagster dev` used in this folder."""
-    before = Path.cwd()
-    os.chdir(folder)  # dagster.yaml names its history by a relative path
-    try:
-        return dg.DagsterInstance.from_config(str(folder))
-    finally:
-        os.chdir(before)
 
 
 def processes() -> list[str]:
