@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -75,8 +76,11 @@ def _train(context, asset: str, partition: str | None, storage: Storage, key: st
                       url=storage.url(key))
         watch.start()
 
+        wanted = StillWanted(context)
+
         def on_row(row: Mapping[str, Any]) -> None:
             work.check()
+            wanted.check()
             watch(row)
 
         try:
@@ -88,8 +92,34 @@ def _train(context, asset: str, partition: str | None, storage: Storage, key: st
             raise dg.Failure(f"{partition or asset}: training failed: {type(error).__name__}: "
                              f"{_words(error)}", allow_retries=is_fault(error)) from error
         work.check()
+        wanted.check()
         storage.publish(key)
     return True
+
+
+class StillWanted:
+    """Whether the run that a step belongs to goes on.
+
+    A container outlives the process of its run: a run that was taken for lost has ended, and what
+    its steps still make would be counted to a run that failed.
+    """
+
+    def __init__(self, context, every_s: float = 10.0):
+        self._context, self._every_s, self._seen = context, every_s, time.monotonic()
+
+    def check(self) -> None:
+        """Returns while the run has not ended; looks at most every `every_s` seconds.
+
+        Raises:
+          CraterError: it has.
+        """
+        if time.monotonic() - self._seen < self._every_s:
+            return
+        self._seen = time.monotonic()
+        run = self._context.instance.get_run_by_id(self._context.run_id)
+        if run is not None and run.is_finished:
+            raise CraterError(f"run {run.run_id} has ended ({run.status.value.lower()}) while this "
+                              "step of it was at work; the step stops, its checkpoints stay")
 
 
 def _words(error: Exception) -> str:

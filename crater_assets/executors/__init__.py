@@ -23,9 +23,8 @@ EXECUTORS = ("local", "docker", "kubernetes")
 SETTINGS = Path(__file__).parents[1] / "executors.yaml"
 
 # Each step has its own process, so that its end gives GPU memory back. The processes are forked
-# from one that has imported TensorFlow already, which would cost every step ten seconds; the
-# imports alone touch no GPU.
-PRELOADED = ["crater_model.training", "crater_model.evaluation", "crater_model.export"]
+# from one that has imported these, each after the other.
+PRELOADED = ["crater_assets.executors.preloaded"]
 
 
 def chosen_executor(assets: Iterable[dg.AssetsDefinition]) -> dg.ExecutorDefinition:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, cast
 
 import dagster as dg
@@ -68,8 +69,35 @@ class StepContainers(DockerStepHandler):
 
     def _get_docker_container_context(self, step_handler_context: StepHandlerContext):
         context = super()._get_docker_container_context(step_handler_context)
-        step, = step_handler_context.execute_step_args.step_keys_to_execute or ()
-        return context.merge(self._gpu) if step in self._gpu_steps else context
+        step = self._get_step_key(step_handler_context)
+        context = context.merge(self._gpu) if step in self._gpu_steps else context
+        kwargs = context.container_kwargs
+        labels = {**_labels(kwargs), **_marks(step_handler_context.dagster_run, step)}
+        return context._replace(container_kwargs={**kwargs, "labels": labels})
+
+    def launch_step(self, step_handler_context: StepHandlerContext):
+        """Starts the step's container, after an end to those of the runs that this one repeats.
+
+        A container outlives the process of its run.
+        """
+        client = self._get_client(self._get_docker_container_context(step_handler_context))
+        marks = _marks(step_handler_context.dagster_run,
+                       self._get_step_key(step_handler_context))
+        for left in client.containers.list(
+                filters={"label": [f"{name}={value}" for name, value in marks.items()]}):
+            with suppress(docker.errors.APIError):  # it has just ended
+                left.kill()
+        yield from super().launch_step(step_handler_context)
+
+
+def _marks(run: dg.DagsterRun, step: str) -> dict[str, str]:
+    """Labels that the containers of a step share, also of the runs that repeat the run."""
+    return {"crater.run": run.root_run_id or run.run_id, "crater.step": step}
+
+
+def _labels(kwargs: Mapping[str, Any]) -> dict[str, str]:
+    labels = kwargs.get("labels") or {}
+    return dict(labels) if isinstance(labels, Mapping) else dict.fromkeys(labels, "")
 
 
 def _context(part: str, settings: Mapping[str, Any]) -> DockerContainerContext:

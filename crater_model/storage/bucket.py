@@ -112,10 +112,10 @@ class BucketStorage(Storage):
     def working(self, key: str, owner: str, last: Sequence[str] = ()) -> Iterator[Work]:
         seconds = float(os.environ.get("CRATER_LEASE_SECONDS") or LEASE_SECONDS)
         name, url = self._name(key), self.url(key)
-        with self._local.working(key, owner):
+        with self._local.working(key, owner) as local:
             with cloud_errors(url, "taking it up"):
                 lease = Lease(self.objects, f"{name}/in-progress.json", owner, seconds, url)
-            unfinished = Unfinished(self.objects, name, self.path(key), lease, last)
+            unfinished = Unfinished(self.objects, name, self.path(key), lease, last, local)
             try:
                 with cloud_errors(url, "taking it up"):
                     unfinished.start()

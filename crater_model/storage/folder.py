@@ -11,7 +11,7 @@ from pathlib import Path
 from crater_model.errors import DataError
 from crater_model.files import write_json
 from crater_model.storage.base import Storage, Work, checked
-from crater_model.storage.locks import held
+from crater_model.storage.locks import Held, held
 from crater_model.storage.manifest import MANIFEST, describe_folder, differences
 
 
@@ -52,5 +52,15 @@ class FolderStorage(Storage):
     @contextmanager
     def working(self, key: str, owner: str, last: Sequence[str] = ()) -> Iterator[Work]:
         path = self.path(key)
-        with held(path.with_name(f".{path.name}.lease"), owner, self.url(key)):
-            yield Work()
+        with held(path.with_name(f".{path.name}.lease"), owner, self.url(key)) as lock:
+            yield _Held(lock)
+
+
+class _Held(Work):
+    """The right as long as the lock is held and nobody asks for it."""
+
+    def __init__(self, lock: Held):
+        self._lock = lock
+
+    def check(self) -> None:
+        self._lock.check()

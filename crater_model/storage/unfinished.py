@@ -29,12 +29,13 @@ class Unfinished(Work):
       folder: where it is made.
       last: files that speak of others, such as an index of checkpoints: they are read before and
         written after the others, so that nothing is spoken of that is not there.
+      local: the right to the folder on this machine.
     """
 
     def __init__(self, objects: Objects, name: str, folder: Path, lease: Lease,
-                 last: Sequence[str]):
+                 last: Sequence[str], local: Work):
         self._objects, self._name, self._folder = objects, name, folder
-        self._lease, self._last = lease, last
+        self._lease, self._last, self._local = lease, last, local
         self._prefix = f"{name}/in-progress-{lease.token}/"
         self._sent: dict[str, object] = {}  # path -> what it was when it was copied
         self._lost: CraterError | None = None
@@ -45,6 +46,7 @@ class Unfinished(Work):
                 (SYNC_SECONDS, self.sync, "copying"), (lease.seconds / 6, lease.renew, "renewing"))]
 
     def check(self) -> None:
+        self._local.check()
         if self._lost:
             raise self._lost
 

@@ -172,15 +172,16 @@ def test_only_steps_that_want_one_get_a_gpu(monkeypatch):
     every = _context("every_step", {"container_kwargs": {"labels": {"crater": "step"}},
                                     "env_vars": ["CRATER_STORAGE=gs://bucket"]})
     handler = StepContainers(IMAGE, every, gpu, ["checkpoint"])
-    run = SimpleNamespace(job_code_origin=None)
+    run = SimpleNamespace(job_code_origin=None, run_id="again", root_run_id="first")
     found = {}
     for step in ("checkpoint", "best_model"):
         context = SimpleNamespace(
             dagster_run=run, instance=SimpleNamespace(run_launcher=None),
             execute_step_args=SimpleNamespace(step_keys_to_execute=[step]))
         found[step] = handler._get_docker_container_context(context)
-    assert found["best_model"] == every
+    marks = {"crater": "step", "crater.run": "first", "crater.step": "best_model"}
+    assert found["best_model"] == every._replace(container_kwargs={"labels": marks})
     assert found["checkpoint"].env_vars == ["CRATER_STORAGE=gs://bucket", "CRATER_REQUIRE_GPU=1"]
     assert found["checkpoint"].container_kwargs == {
-        "labels": {"crater": "step"}, "shm_size": "1g",
+        "labels": marks | {"crater.step": "checkpoint"}, "shm_size": "1g",
         "device_requests": [{"count": -1, "capabilities": [["gpu"]]}]}

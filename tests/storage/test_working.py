@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from crater_model.errors import CraterError
-from crater_model.storage import open_storage, unfinished
+from crater_model.storage import locks, open_storage, unfinished
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -60,6 +60,32 @@ def test_a_folder_is_worked_on_by_one_process(tmp_path):
     with storage.working("a/b", "run 2") as work:
         work.check()
     assert not list(tmp_path.rglob(".*.lease"))
+
+
+def test_the_same_owner_takes_over_from_a_process_that_lives(tmp_path):
+    storage = open_storage(tmp_path)
+    code = ("import sys, time; from crater_model.storage import open_storage\n"
+            "with open_storage(sys.argv[1]).working('a/b', 'run 1') as work:\n"
+            "    print('working', flush=True)\n"
+            "    while True: work.check(); time.sleep(0.05)")
+    process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], cwd=ROOT,
+                               env={**os.environ, "PYTHONPATH": str(ROOT)},
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "working\n"
+    with storage.working("a/b", "run 1") as work:
+        work.check()
+        assert process.wait(20) == 1
+        assert "a/b: run 1 was started again and takes over" in process.stderr.read()
+    assert not list(tmp_path.rglob(".*"))
+
+
+def test_an_owner_that_does_not_stop_keeps_its_work(tmp_path, monkeypatch):
+    monkeypatch.setattr(locks, "TAKEOVER_SECONDS", 0.5)
+    storage = open_storage(tmp_path)
+    with storage.working("a/b", "run 1"):
+        with pytest.raises(CraterError, match="a/b: is being made by run 1"):
+            with storage.working("a/b", "run 1"):
+                pass
 
 
 def test_work_is_copied_as_it_grows_and_taken_up_elsewhere(cloud, tmp_path, fill):

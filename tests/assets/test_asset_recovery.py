@@ -1,0 +1,140 @@
+"""A training whose run is killed, or whose machine is: a real `dagster dev` and real kills."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import dagster as dg
+import pytest
+import yaml
+
+from crater_assets import launch
+from crater_assets.history import last_materialization
+from crater_assets.run_launcher import runs_since
+from crater_model.training.history import read_history
+from tests.tiny import TINY
+
+ROOT = Path(__file__).resolve().parents[2]
+ENVIRONMENT = {
+    "CRATER_DATASET": "data", "CRATER_STORAGE": "storage", "CRATER_EXPERIMENT": "tiny.yaml",
+    "CRATER_HYPERPARAMETERS": "sets.yaml", "PYTHONPATH": str(ROOT)}
+STEPS = {"killed": 4000, "rebooted": 60}  # the first is never to end by itself
+_PERSON = {"crater/started_by": "a person"}
+
+
+@pytest.fixture
+def folder(tmp_path, make_dataset):
+    """Where `dagster dev` runs; two trainings at a time."""
+    (tmp_path / "dagster.yaml").write_text((ROOT / "dagster.yaml").read_text().replace(
+        "default_limit: 1", "default_limit: 2").replace("poll_interval_seconds: 15",
+                                                        "poll_interval_seconds: 2"))
+    make_dataset(tmp_path / "data", craters=(4, 6, 0, 5, 3, 7))
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump({
+        "experiment": "demo", **TINY, "task.model.min_level": 3, "task.model.max_level": 4,
+        "trainer.steps_per_loop": 1, "trainer.checkpoint_interval": 2,
+        "trainer.validation_interval": 10_000, "trainer.train_tf_while_loop": False,
+        "trainer.train_tf_function": False, "trainer.eval_tf_function": False}))
+    (tmp_path / "sets.yaml").write_text(yaml.safe_dump(
+        {name: {"trainer.train_steps": steps} for name, steps in STEPS.items()}))
+    return tmp_path
+
+
+@pytest.mark.slow
+def test_a_killed_run_and_a_reboot(folder):
+    with launch.instance_of(folder) as instance:
+        with launch.dagster_dev(folder, ROOT / "workspace.yaml", ENVIRONMENT,
+                                timeout_s=180) as url:
+            launch.wait_for_run(url, launch.launch_job(url, "prepare_data"), timeout_s=300)
+            runs = {name: launch.launch_job(url, "train", name, tags=_PERSON) for name in STEPS}
+            steps = {name: until(lambda name=name: trained(folder, name)) and
+                     process_of(instance, runs[name], "checkpoint") for name in STEPS}
+
+            # The run's own process is killed: its step goes with it, and the run that repeats it
+            # has the artifact's lock.
+            os.kill(process_of(instance, runs["killed"]), signal.SIGKILL)
+            until(lambda: not alive(steps["killed"]), 20)
+            again = until(lambda: repeats(instance, runs["killed"]))
+            assert instance.get_run_by_id(runs["killed"]).status == dg.DagsterRunStatus.FAILURE
+            begun = until(lambda: started_training(instance, again.run_id))
+            assert begun and alive(steps["rebooted"])
+
+            # The machine stops.
+            for pid in session_of(folder):
+                os.kill(pid, signal.SIGKILL)
+            until(lambda: not session_of(folder), 20)
+        assert instance.get_run_by_id(runs["rebooted"]).status == dg.DagsterRunStatus.STARTED
+        before = trained(folder, "rebooted")
+        with launch.dagster_dev(folder, ROOT / "workspace.yaml", ENVIRONMENT,
+                                timeout_s=180) as url:
+            again = until(lambda: repeats(instance, runs["rebooted"]))
+            launch.wait_for_run(url, again.run_id, timeout_s=300)
+        lost = instance.get_run_by_id(runs["rebooted"])
+        assert lost.status == dg.DagsterRunStatus.FAILURE
+        made = last_materialization(instance, "checkpoint", "rebooted")
+        assert made.run_id == again.run_id and made.metadata["steps"] == STEPS["rebooted"]
+        rows = [row["step"] for row in read_history(made.metadata["model_dir"])
+                if row["kind"] == "train"]
+        assert rows == list(range(1, STEPS["rebooted"] + 1)) and before > 1  # gone on with
+
+
+def test_a_process_is_told_from_another_of_the_same_number():
+    assert runs_since(os.getpid(), time.time())
+    assert not runs_since(os.getpid(), time.time() - 365 * 24 * 3600)
+    child = os.spawnlp(os.P_NOWAIT, "true", "true")
+    until(lambda: not runs_since(child, time.time()), 20)  # ended, and not waited for yet
+    os.waitpid(child, 0)
+    assert not runs_since(child, time.time())
+
+
+def until(condition, seconds=240):
+    """What the condition gives once that is true."""
+    end = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    return found
+
+
+def trained(folder, name) -> int:
+    """The last step of the newest checkpoint of a set; 0 without any."""
+    found = [int(path.stem.rpartition("-")[2]) for path in
+             folder.glob(f"storage/checkpoints/*/{name}-*/ckpt-*.index")]
+    return max(found, default=0)
+
+
+def process_of(instance, run_id, step=None) -> int:
+    """The process of a run, or of one of its steps."""
+    events = [entry.dagster_event for entry in instance.all_logs(run_id)
+              if entry.dagster_event and entry.dagster_event.step_key == step]
+    pids = [event.event_specific_data.metadata["pid"].value for event in events
+            if "pid" in (getattr(event.event_specific_data, "metadata", None) or {})]
+    return int(pids[-1])
+
+
+def repeats(instance, run_id):
+    """The run that repeats this one."""
+    found = instance.get_runs(dg.RunsFilter(tags={"dagster/parent_run_id": run_id}))
+    return found[0] if found else None
+
+
+def started_training(instance, run_id) -> bool:
+    return any(entry.dagster_event for entry in instance.all_logs(
+        run_id, of_type=dg.DagsterEventType.ASSET_OBSERVATION))
+
+
+def alive(pid) -> bool:
+    return runs_since(pid, time.time())
+
+
+def session_of(folder) -> list[int]:
+    """The processes that run with this folder as DAGSTER_HOME, but this one."""
+    found = []
+    for entry in os.listdir("/proc"):
+        try:
+            if entry.isdigit() and f"DAGSTER_HOME={folder}\0" in Path(
+                    f"/proc/{entry}/environ").read_text(errors="replace"):
+                found += [int(entry)] if alive(int(entry)) else []
+        except OSError:
+            continue
+    return found
