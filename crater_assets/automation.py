@@ -64,7 +64,7 @@ def automation_sensors() -> list[dg.SensorDefinition]:
 @dg.sensor(job=prepare_data, minimum_interval_seconds=_TICK_S,
            default_status=dg.DefaultSensorStatus.STOPPED)
 def new_data(context: dg.SensorEvaluationContext,
-             crater: Crater) -> dg.SensorResult | dg.SkipReason:
+             crater: dg.ResourceParam[Crater]) -> dg.SensorResult | dg.SkipReason:
     """Sees that the labelled images are others than those last materialized.
 
     It looks at names, sizes and times only, and waits until two looks find the same: files that

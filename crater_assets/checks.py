@@ -1,11 +1,17 @@
 """Asset checks: what must hold of each asset, tried out on the thing itself."""
 
+import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import dagster as dg
 import numpy as np
+
+# What a check was about has no public name yet.
+from dagster._core.definitions.asset_checks.asset_check_evaluation import (
+    AssetCheckEvaluationTargetMaterializationData,
+)
 
 from crater_assets.assets.records import source_of_records
 from crater_assets.display import bullets
@@ -36,21 +42,59 @@ def _result(problems: Sequence[str], good: str, severity=dg.AssetCheckSeverity.E
                                description=problems[0] + more if problems else good)
 
 
+def _in_words(check: Callable[..., dg.AssetCheckResult]) -> Callable[..., dg.AssetCheckResult]:
+    """The check, failing with the words of what it cannot do."""
+    @functools.wraps(check)
+    def worded(*args, **kwargs) -> dg.AssetCheckResult:
+        try:
+            return check(*args, **kwargs)
+        except CraterError as error:
+            return _result([str(error)], "")
+
+    return worded
+
+
+def _of_partitions(context, asset: str, partitions: dg.PartitionsDefinition,
+                   look: Callable[[Materialization], tuple[list[str], str]]
+                   ) -> dg.AssetCheckResult | dg.Output:
+    """A check of one partition, or, in a run without any (as *Execute all* starts it), of each
+    that is materialized.
+
+    Args:
+      look: gives the problems, and what is said without any.
+    """
+    if context.has_partition_key:
+        return _result(*look(_materialized(context, asset, context.partition_key)))
+    made = [found for key in partitions.get_partition_keys()
+            if (found := last_materialization(context.instance, asset, key))]
+    spec, = context.selected_asset_check_keys
+    for found in made:
+        result = _in_words(lambda found=found: _result(*look(found)))()
+        # A result would be the whole asset's, and Dagster (1.13) cannot take it without partition.
+        context.op_execution_context.log_event(dg.AssetCheckEvaluation(
+            asset_key=spec.asset_key, check_name=spec.name, passed=result.passed,
+            metadata=result.metadata, severity=result.severity, description=result.description,
+            partition=found.partition, blocking=spec.name in BLOCKING_CHECKS.values(),
+            target_materialization_data=AssetCheckEvaluationTargetMaterializationData(
+                storage_id=found.storage_id, run_id=found.run_id, timestamp=found.timestamp)))
+    context.log.info(f"{asset}: {len(made)} partitions were looked at")
+    return dg.Output(None)
+
+
 def _materialized(context, asset: str, partition: str | None = None) -> Materialization:
     found = last_materialization(context.instance, asset, partition)
     if found is None:
         raise DataError(f"{asset} has not been materialized; materialize it first")
+    _ = found.artifact  # one that somebody reported has none
     return found
 
 
 @dg.asset_check(asset="annotated_images", name=BLOCKING_CHECKS["annotated_images"],
                 blocking=True)
-def labels_valid(crater: Crater) -> dg.AssetCheckResult:
+@_in_words
+def labels_valid(crater: dg.ResourceParam[Crater]) -> dg.AssetCheckResult:
     """Every label and image can be used; each that cannot is named."""
-    try:
-        report = check_dataset(crater.dataset_folder())
-    except CraterError as error:
-        return _result([str(error)], "")
+    report = check_dataset(crater.dataset_folder())
     counts = report.statistics
     return _result(report.problems, f"{counts.get('instances')} instances in "
                    f"{counts.get('images')} images are usable",
@@ -58,19 +102,17 @@ def labels_valid(crater: Crater) -> dg.AssetCheckResult:
 
 
 @dg.asset_check(asset="tfrecords", name=BLOCKING_CHECKS["tfrecords"], blocking=True)
-def records_agree(context: dg.AssetCheckExecutionContext, crater: Crater) -> dg.AssetCheckResult:
+@_in_words
+def records_agree(context: dg.AssetCheckExecutionContext,
+                  crater: dg.ResourceParam[Crater]) -> dg.AssetCheckResult:
     """The records are whole and hold exactly the data set: counts per split, classes, checksums."""
-    try:
-        made = _materialized(context, "tfrecords")
-        storage, folder = crater.open_storage(), crater.dataset_folder()
-        source = load_dataset(source_of_records(storage, made.artifact, folder))
-        records = storage.fetch(made.artifact)
-        problems = records_problems(records, source)
-        if made.metadata["dataset_fingerprint"] != load_dataset(folder).fingerprint:
-            problems.append(f"{folder}: has changed since the records were written; "
-                            "materialize annotated_images and tfrecords again")
-    except CraterError as error:
-        problems = [str(error)]
+    made = _materialized(context, "tfrecords")
+    storage, folder = crater.open_storage(), crater.dataset_folder()
+    source = load_dataset(source_of_records(storage, made.artifact, folder))
+    problems = records_problems(storage.fetch(made.artifact), source)
+    if made.metadata["dataset_fingerprint"] != load_dataset(folder).fingerprint:
+        problems.append(f"{folder}: has changed since the records were written; "
+                        "materialize annotated_images and tfrecords again")
     return _result(problems, "the records agree with the data set")
 
 
@@ -98,15 +140,16 @@ def records_problems(records, source: Dataset) -> list[str]:
 
 @dg.asset_check(asset="checkpoint", name=BLOCKING_CHECKS["checkpoint"], blocking=True,
                 partitions_def=hyperparameter_sets)
-def training_converged(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
+@_in_words
+def training_converged(context: dg.AssetCheckExecutionContext):
     """The final loss is a finite number, and there is a score to choose by."""
-    name = context.partition_key
-    made = last_materialization(context.instance, "checkpoint", name)
-    if made is None:
-        return _result([f"checkpoint[{name}] has not been materialized; materialize it first"], "")
-    problems = training_problems(name, made.metadata["result"])
-    metric = made.metadata["result"]["metric"]
-    return _result(problems, f"{metric['name']} {metric['value']}")
+    def look(made: Materialization) -> tuple[list[str], str]:
+        result = made.metadata["result"]
+        metric = result["metric"]
+        return (training_problems(made.partition or "", result),
+                f"{metric['name']} {metric['value']}")
+
+    return _of_partitions(context, "checkpoint", hyperparameter_sets, look)
 
 
 def training_problems(name: str, result: dict[str, Any]) -> list[str]:
@@ -123,34 +166,30 @@ def training_problems(name: str, result: dict[str, Any]) -> list[str]:
 
 
 @dg.asset_check(asset="best_model")
+@_in_words
 def saved_model_matches_checkpoint(context: dg.AssetCheckExecutionContext,
-                                   crater: Crater) -> dg.AssetCheckResult:
+                                   crater: dg.ResourceParam[Crater]) -> dg.AssetCheckResult:
     """The exported SavedModel finds in a test record what the checkpoint finds."""
     from crater_model.detector.detector import Detector
 
-    try:
-        made = _materialized(context, "best_model")
-        storage = crater.open_storage()
-        exported = (storage.fetch(made.artifact) / SAVED_MODEL / str(made.metadata["version"]))
-        name, image = test_image(storage.fetch(made.metadata["records"]))
-        thresholds = {key: made.metadata.get(key)
-                      for key in ("score_threshold", "nms_iou_threshold")}
-        before = Detector.load(storage.fetch(made.metadata["checkpoint"]),
-                               **thresholds).detect([image])[0]
-        after = Detector.load(exported).detect([image])[0]
-    except CraterError as error:
-        return _result([str(error)], "")
+    made = _materialized(context, "best_model")
+    storage = crater.open_storage()
+    exported = (storage.fetch(made.artifact) / SAVED_MODEL / str(made.metadata["version"]))
+    name, image = test_image(storage.fetch(made.metadata["records"]))
+    thresholds = {key: made.metadata.get(key) for key in ("score_threshold", "nms_iou_threshold")}
+    before = Detector.load(storage.fetch(made.metadata["checkpoint"]),
+                           **thresholds).detect([image])[0]
+    after = Detector.load(exported).detect([image])[0]
     problems = [f"{name}: {line}" for line in detection_differences(before, after)]
     return _result(problems, f"{len(after)} detections in {name} agree",
                    **described("saved_model_matches_checkpoint", {"detections": len(after)}))
 
 
 @dg.asset_check(asset="best_model", name=BLOCKING_CHECKS["best_model"], blocking=True)
+@_in_words
 def not_worse_than_in_service(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
     """On the same test scenes, the model keeps up with the one in service, within `tolerance`."""
-    made = last_materialization(context.instance, "best_model")
-    if made is None:
-        return _result(["best_model has not been materialized; materialize it first"], "")
+    made = _materialized(context, "best_model")
     problem = promotion_problem(made.metadata)
     return _result([problem] if problem else [], promotion_words(made.metadata),
                    **described(BLOCKING_CHECKS["best_model"], {
@@ -196,7 +235,8 @@ def detection_differences(one: Detections, other: Detections) -> list[str]:
 
 
 @dg.asset_check(asset="serving_image")
-def image_answers(context: dg.AssetCheckExecutionContext, crater: Crater) -> dg.AssetCheckResult:
+def image_answers(context: dg.AssetCheckExecutionContext,
+                  crater: dg.ResourceParam[Crater]) -> dg.AssetCheckResult:
     """The image, run with the engine that built it, answers a gRPC prediction."""
     from crater_model.serving.image import EngineUnavailable, run_image
 
@@ -238,18 +278,20 @@ def storage_check(asset: str, partitions: dg.PartitionsDefinition | None = None
                   ) -> dg.AssetChecksDefinition:
     """The check that what an asset has left in the storage is there, whole."""
     @dg.asset_check(asset=asset, name=STORAGE_CHECK, partitions_def=partitions)
+    @_in_words
     def artifact_in_storage(context: dg.AssetCheckExecutionContext,
-                            crater: Crater) -> dg.AssetCheckResult:
+                            crater: dg.ResourceParam[Crater]):
         """Every file of the artifact is in the storage, with its size and CRC32C."""
-        try:
-            made = _materialized(context, asset, context.partition_key if partitions else None)
-        except CraterError as error:
-            return _result([str(error)], "")
-        count = made.metadata.get("artifact_file_count", 0)
-        return _result(
-            storage_problems(crater.open_storage(), made),
-            f"{made.artifact}: {count} files are there" if made.artifact else
-            "the data set is used where it lies; nothing of it is in the storage")
+        storage = crater.open_storage()
+
+        def look(made: Materialization) -> tuple[list[str], str]:
+            count = made.metadata.get("artifact_file_count", 0)
+            return storage_problems(storage, made), (
+                f"{made.artifact}: {count} files are there" if made.artifact else
+                "the data set is used where it lies; nothing of it is in the storage")
+
+        return (_of_partitions(context, asset, partitions, look) if partitions
+                else _result(*look(_materialized(context, asset))))
 
     return artifact_in_storage
 

@@ -12,7 +12,7 @@ from crater_assets.checks import CHECKS
 from crater_assets.executors import chosen_executor
 from crater_assets.jobs import JOBS
 from crater_assets.reevaluation import reevaluate, scores_kept, weekly_reevaluation
-from crater_assets.resources import Crater
+from crater_assets.resources import Crater, crater_resource
 from crater_model.settings import check_experiment
 
 crater = Crater.from_environment()
@@ -21,4 +21,4 @@ check_experiment(crater.experiment)
 defs = dg.Definitions(
     assets=automatic_assets(ASSETS), asset_checks=[*CHECKS, scores_kept],
     jobs=[*JOBS, reevaluate], schedules=[weekly_reevaluation], sensors=automation_sensors(),
-    executor=chosen_executor(ASSETS), resources={"crater": crater})
+    executor=chosen_executor(ASSETS), resources={"crater": crater_resource(crater)})

@@ -19,6 +19,7 @@ from dagster._core.storage.asset_check_execution_record import AssetCheckExecuti
 from dagster._core.storage.tags import PARTITION_NAME_TAG
 
 from crater_assets.faults import is_fault
+from crater_assets.reading import Metadata
 from crater_model.errors import CraterError, DataError
 
 # asset -> its blocking check; checks.py defines them.
@@ -28,6 +29,7 @@ BLOCKING_CHECKS = {
     "checkpoint": "loss_finite_and_metric_present",
     "best_model": "not_worse_than_in_service",
 }
+_REPORTED = 20  # materializations that are looked through for one of ours
 _RUNS = 20  # failed runs of a partition that are looked at
 
 
@@ -36,37 +38,65 @@ class Materialization:
     """The last materialization of an asset or of one of its partitions.
 
     Attributes:
-      artifact: storage key of what was made ("" where nothing is stored).
-      metadata: the materialization's metadata as plain values.
+      metadata: its plain values; one that is missing is said in words (see `Metadata`).
       check_passed: result of the blocking check on this very materialization; None if it
         has none or has not run.
       problem: the failed check's own words, "" otherwise.
     """
 
     asset: str
-    artifact: str
-    metadata: dict[str, Any]
+    partition: str | None
+    metadata: Metadata
     run_id: str
     timestamp: float
+    storage_id: int
     check_passed: bool | None
     problem: str = ""
+
+    @property
+    def artifact(self) -> str:
+        """Storage key of what was made; "" of a data set that is used where it lies.
+
+        Raises:
+          DataError: the materialization does not say it.
+        """
+        entry = self.metadata.table.get("artifact")
+        return self.metadata.get("artifact", "") if not entry or entry.when else (
+            self.metadata["artifact"])
 
 
 def last_materialization(instance: dg.DagsterInstance, asset: str,
                          partition: str | None = None) -> Materialization | None:
     """The last materialization of `asset` (of its `partition`), or None."""
+    return next(_materializations(instance, asset, partition, 1), None)
+
+
+def last_saying(instance: dg.DagsterInstance, name: str, asset: str,
+                partition: str | None = None) -> Materialization | None:
+    """The last materialization that says `name`, past those that somebody reported by hand."""
+    return next((made for made in _materializations(instance, asset, partition, _REPORTED)
+                 if name in made.metadata), None)
+
+
+def _materializations(instance: dg.DagsterInstance, asset: str, partition: str | None,
+                      most: int) -> Iterator[Materialization]:
+    """The newest first."""
     found = instance.fetch_materializations(
         dg.AssetRecordsFilter(asset_key=dg.AssetKey(asset),
-                              asset_partitions=[partition] if partition else None), limit=1)
-    if not found.records:
-        return None
-    record = found.records[0]
-    made = record.asset_materialization
-    assert made is not None
-    metadata: dict[str, Any] = {name: value.value for name, value in made.metadata.items()}
-    passed, problem = _blocking_check(instance, asset, partition, record)
-    return Materialization(asset, metadata.get("artifact", ""), metadata, record.run_id,
-                           record.timestamp, passed, problem)
+                              asset_partitions=[partition] if partition else None), limit=most)
+    for record in found.records:
+        made = record.asset_materialization
+        assert made is not None
+        metadata = Metadata(asset, _title(asset, partition),
+                            {name: value.value for name, value in made.metadata.items()},
+                            instance.get_run_by_id(record.run_id) is None)
+        yield Materialization(asset, partition, metadata, record.run_id, record.timestamp,
+                              record.storage_id,
+                              *_blocking_check(instance, asset, partition, record))
+
+
+def _title(asset: str, partition: str | None) -> str:
+    return f"{asset}[{partition}]" if partition else asset
 
 
 def upstream(context, asset: str, partition: str | None = None) -> Materialization:
@@ -76,12 +106,13 @@ def upstream(context, asset: str, partition: str | None = None) -> Materializati
     second look here.
 
     Raises:
-      DataError: it was never materialized, or its blocking check failed.
+      DataError: it was never materialized, its last materialization does not say what it made,
+        or its blocking check failed.
     """
-    found = last_materialization(context.instance, asset, partition)
-    name = f"{asset}[{partition}]" if partition else asset
+    found, name = last_materialization(context.instance, asset, partition), _title(asset, partition)
     if found is None:
         raise DataError(f"{name} has not been materialized; materialize it first")
+    _ = found.artifact
     if found.check_passed is False:
         raise DataError(f"{name} failed its check: {found.problem}")
     return found

@@ -15,25 +15,20 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import chdir, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import yaml
-
+from crater_assets.homes import cancel_left_over, instance_of, own_home, refuse_second_daemon
 from crater_assets.orphans import end_with_parent
 from crater_model.errors import CraterError
 from crater_model.files import make_folder
 from crater_model.progress import Progress
 
-if TYPE_CHECKING:
-    import dagster as dg
-
 LOCATION = "crater_assets"
 REPOSITORY = "__repository__"
 _POLL_S = 1.0
 STARTED_BY = {"crater/started_by": "launch"}  # tag of all that is launched from here
-_HEARTBEAT_S = 45.0  # a daemon gives a sign of life every 30 s
 _RUN_ENDS = ("SUCCESS", "FAILURE", "CANCELED")
 _UNFINISHED_STATES = ("QUEUED", "NOT_STARTED", "STARTING", "STARTED", "CANCELING")
 _BACKFILL_ENDS = ("COMPLETED", "COMPLETED_SUCCESS", "COMPLETED_FAILED", "FAILED", "CANCELED")
@@ -69,8 +64,8 @@ def dagster_dev(folder: str | os.PathLike = ".", workspace: str | os.PathLike | 
     command = [sys.executable, "-m", "dagster", "dev", "-w", str(workspace.absolute()),
                "-h", "127.0.0.1", "-p", str(port)]
     with instance_of(folder, home) as instance:
-        _refuse_second_daemon(instance, home)
-        backfills = _cancel_left_over(instance)
+        refuse_second_daemon(instance, home)
+        backfills = cancel_left_over(instance, STARTED_BY, _UNFINISHED_STATES)
     with log.open("ab") as out:
         # Its own session: in a script's background it would ignore the signals that end it.
         process = subprocess.Popen(
@@ -89,31 +84,6 @@ def dagster_dev(folder: str | os.PathLike = ".", workspace: str | os.PathLike | 
         _stop(process)
         with instance_of(folder, home) as instance:
             instance.wipe_daemon_heartbeats()  # so that the next need not wait for them to age
-
-
-def own_home(home: str | os.PathLike, settings: str | os.PathLike) -> Path:
-    """A folder for `dagster_dev` whose history is its own; returns it.
-
-    Args:
-      home: the folder; it may be there already.
-      settings: a dagster.yaml. What it keeps in relative folders goes below `home`.
-    """
-    home = make_folder(Path(home).absolute())
-    text = yaml.safe_load(Path(settings).read_text())
-    (home / "dagster.yaml").write_text(yaml.safe_dump(_below(text, home)))
-    return home
-
-
-@contextmanager
-def instance_of(folder: str | os.PathLike, home: str | os.PathLike | None = None
-                ) -> Iterator[dg.DagsterInstance]:
-    """The instance that `dagster_dev` uses with these two folders."""
-    import dagster as dg
-
-    with chdir(folder):  # relative paths in dagster.yaml start there
-        instance = dg.DagsterInstance.from_config(str(home or Path(folder).absolute()))
-    with instance:
-        yield instance
 
 
 def launch_job(url: str, job: str, partition: str | None = None,
@@ -273,37 +243,6 @@ def free_port() -> int:
 
 def _tags(tags: Mapping[str, str]) -> list[dict[str, str]]:
     return [{"key": key, "value": value} for key, value in tags.items()]
-
-
-def _below(settings: Any, folder: Path) -> Any:
-    """The settings of an instance, each base_dir in a folder of its own below this one."""
-    if not isinstance(settings, dict):
-        return settings
-    return {key: str(folder / value) if key == "base_dir" else _below(value, folder)
-            for key, value in settings.items()}
-
-
-def _refuse_second_daemon(instance: dg.DagsterInstance, home: Path) -> None:
-    beats = [beat.timestamp for beat in instance.get_daemon_heartbeats().values()]
-    age = time.time() - max(beats, default=0)
-    if age < _HEARTBEAT_S:
-        raise CraterError(
-            f"{home}: a Dagster daemon is at work on this history (last sign of life {age:.0f} s "
-            "ago), and a second one would start its runs twice; stop that one, or name another "
-            f"home. If it is gone already, try again in {_HEARTBEAT_S - age:.0f} s")
-
-
-def _cancel_left_over(instance: dg.DagsterInstance) -> set[str]:
-    """Cancels what an end without warning left, before a daemon starts it again; returns its
-    backfills."""
-    import dagster as dg
-
-    backfills = set()
-    for run in instance.get_runs(dg.RunsFilter(
-            tags=STARTED_BY, statuses=[dg.DagsterRunStatus[name] for name in _UNFINISHED_STATES])):
-        instance.report_run_canceled(run, "left unfinished by a program that is gone")
-        backfills |= {run.tags["dagster/backfill"]} if "dagster/backfill" in run.tags else set()
-    return backfills
 
 
 def _wait_ready(url: str, process: subprocess.Popen, log: Path, timeout_s: float) -> None:

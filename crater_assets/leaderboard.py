@@ -10,6 +10,7 @@ from typing import Any
 import dagster as dg
 
 from crater_assets.history import Materialization, last_failure, last_materialization
+from crater_model.errors import DataError
 
 
 @dataclass(frozen=True)
@@ -45,8 +46,11 @@ def leaderboard(instance: dg.DagsterInstance, partitions: Sequence[str], records
     entries = []
     for name in partitions:
         made = last_materialization(instance, "checkpoint", name)
-        why = _excluded(instance, name, made, records, (hyperparameters or {}).get(name))
-        score, note = (None, why) if why or made is None else _score(made, metric)
+        try:
+            why = _excluded(instance, name, made, records, (hyperparameters or {}).get(name))
+            score, note = (None, why) if why or made is None else _score(made, metric)
+        except DataError as error:  # somebody reported it
+            score, note = None, str(error)
         entries.append(Entry(name, score, note, made))
     sign = -1 if objective == "max" else 1
     return sorted(entries, key=lambda e: (e.score is None, sign * (e.score or 0), e.partition))
@@ -62,7 +66,7 @@ def _excluded(instance: dg.DagsterInstance, name: str, made: Materialization | N
         return "not trained"
     if made.check_passed is False:
         return f"check failed: {made.problem}"
-    if made.metadata.get("records") != records:
+    if made.metadata["records"] != records:
         return "trained on other records"
     if settings is not None and made.metadata.get("hyperparameters", settings) != settings:
         return "trained with other settings"

@@ -1,11 +1,12 @@
 """What the assets, checks and observations carry as metadata: every name, its type, its meaning.
 
-Assets hand their metadata through `described`, which refuses a name that is not in these tables,
-a value of another type, and a name that is missing. `docs/metadata.md` is written from them.
+Assets hand their metadata through `described`, and read that of others by `reading.Metadata`, so
+that both agree with these tables. `docs/metadata.md` is written from them.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -18,6 +19,9 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "json": (list, dict, dg.JsonMetadataValue), "markdown": (dg.MarkdownMetadataValue,),
     "path": (dg.PathMetadataValue,), "table": (dg.TableMetadataValue,),
     "run": (dg.DagsterRunMetadataValue,)}
+
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -113,6 +117,7 @@ ASSETS: Mapping[str, Table] = {
     "tfrecords": {
         **_ARTIFACT,
         "reused": Entry("bool", "whether records of the same data and settings were there"),
+        "dataset": Entry("text", "CRATER_DATASET (and CRATER_IMAGES) that they were made from"),
         "chips": Entry("text", "storage key of the chips, or that whole scenes were taken"),
         "dataset_fingerprint": Entry("text", "fingerprint of the data set they were made from"),
         "chip_size": Entry("int", "side of the network's input, px"),
@@ -135,6 +140,7 @@ ASSETS: Mapping[str, Table] = {
     },
     "checkpoint": {
         **_TRAINING,
+        "dataset": Entry("text", "CRATER_DATASET (and CRATER_IMAGES) of the records"),
         "hyperparameters": Entry("json", "what the set changes in the experiment"),
         "pretrained": Entry("text", "storage key of the pretrained model it started from, or none"),
         "code_version": Entry("text", "of the training; another one trains anew"),
@@ -268,40 +274,54 @@ _TABLES = {**ASSETS, **CHECKS, **OBSERVATIONS}
 
 
 def described(name: str, values: Mapping[str, Any]) -> dict[str, Any]:
-    """The values, after a look whether they are what the table says.
+    """The values, brought to what the table says.
+
+    What does not agree with it is told in the log and stays as it is: a training that has taken
+    a night must not fail of how it is described. `differences` is for tests, which are strict.
 
     Args:
       name: a key of `ASSETS`, `CHECKS` or `OBSERVATIONS`.
       values: metadata as Dagster takes it.
-
-    Raises:
-      ValueError: a name is in the table and not among the values, or the other way round.
-      TypeError: a value has another type.
     """
-    table = _TABLES[name]
-    missing = [key for key, entry in table.items()
-               if not entry.when and "*" not in key and key not in values]
-    if missing:
-        raise ValueError(f"metadata of {name}: '{missing[0]}' is missing; add it, or say in "
-                         "crater_assets/metadata.py when it is there")
+    values = {key: _brought(entry_of(_TABLES[name], key), value) for key, value in values.items()}
+    for line in differences(name, values):
+        _log.warning("%s", line)
+    return values
+
+
+def differences(name: str, values: Mapping[str, Any]) -> list[str]:
+    """Where metadata is not as its table says: a line for each name that is missing, is not
+    described, or has a value of another type."""
+    table, advice = _TABLES[name], "crater_assets/metadata.py"
+    lines = [f"metadata of {name}: '{key}' is missing; add it, or say in {advice} when it is there"
+             for key, entry in table.items()
+             if not entry.when and "*" not in key and key not in values]
     for key, value in values.items():
-        entry = _entry(table, key)
+        entry = entry_of(table, key)
         if entry is None:
-            raise ValueError(f"metadata of {name}: '{key}' is not described; add it to "
-                             "crater_assets/metadata.py")
-        if not _fits(entry.kind, value):
-            raise TypeError(f"metadata of {name}: '{key}' is a {type(value).__name__}, expected "
-                            f"{entry.kind}; correct it or the table in crater_assets/metadata.py")
-    return dict(values)
+            lines.append(f"metadata of {name}: '{key}' is not described; add it to {advice}")
+        elif not fits(_TYPES, entry.kind, value):
+            lines.append(f"metadata of {name}: '{key}' is a {type(value).__name__}, expected "
+                         f"{entry.kind}; correct it or the table in {advice}")
+    return lines
 
 
-def _entry(table: Table, key: str) -> Entry | None:
+def entry_of(table: Table, key: str) -> Entry | None:
+    """What a table says of a name; None where nothing."""
     return table.get(key) or next((entry for pattern, entry in table.items()
                                    if "*" in pattern and fnmatchcase(key, pattern)), None)
 
 
-def _fits(kind: str, value: Any) -> bool:
+def _brought(entry: Entry | None, value: Any) -> Any:
+    """The value as a float where one is described and a whole number came."""
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    return float(value) if entry and whole and entry.kind.startswith("float") else value
+
+
+def fits(types: Mapping[str, tuple[type, ...]], kind: str, value: Any) -> bool:
+    """Whether a value is of an entry's kind, by the classes that stand for each kind."""
     if value is None:
         return kind.endswith("?")
-    kinds = _TYPES[kind.removesuffix("?")]
-    return isinstance(value, kinds) and (not isinstance(value, bool) or bool in kinds)
+    kinds = types[kind.removesuffix("?")]
+    return isinstance(value, kinds) and (not isinstance(value, bool) or bool in kinds
+                                         or object in kinds)

@@ -14,7 +14,7 @@ from typing import Any
 import dagster as dg
 
 from crater_assets.display import numbers, table
-from crater_assets.history import last_materialization, short_hash
+from crater_assets.history import last_saying, short_hash
 from crater_model.annotations.dataset import load_dataset
 from crater_model.errors import DataError
 from crater_model.storage import Storage
@@ -28,7 +28,7 @@ _EPSILON = 1e-9
 
 def in_service(instance: dg.DagsterInstance) -> str | None:
     """The storage key of the best model that serves now; None where none does yet."""
-    image = last_materialization(instance, "serving_image")
+    image = last_saying(instance, "best_model", "serving_image")
     return image.metadata["best_model"] if image else None
 
 

@@ -16,7 +16,8 @@ _WARN = dg.AssetCheckSeverity.WARN
 
 
 @dg.asset_check(asset="serving_image", name="keeps_its_scores")
-def scores_kept(context: dg.AssetCheckExecutionContext, crater: Crater) -> dg.AssetCheckResult:
+def scores_kept(context: dg.AssetCheckExecutionContext,
+                crater: dg.ResourceParam[Crater]) -> dg.AssetCheckResult:
     """The model in service is as good on the present records' test scenes as when it was released.
 
     Where neither data nor scenes have changed, the stored scores are taken. New test scenes may

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal, cast
 
 import dagster as dg
-from pydantic import Field
+from pydantic import BaseModel, Field
 
 from crater_assets.history import short_hash
 from crater_model.annotations.dataset import is_dataset
@@ -21,8 +21,12 @@ _POINTER = "dataset.json"  # names the artifact that a source was last stored as
 HYPERPARAMETERS = Path(__file__).with_name("hyperparameters.yaml")
 
 
-class Crater(dg.ConfigurableResource):
-    """Where things are and what is trained; `from_environment` fills it in."""
+class Crater(BaseModel, frozen=True):
+    """Where things are and what is trained; `from_environment` fills it in.
+
+    It is not part of a run's configuration: a browser keeps that after an edit, and would go on
+    with the data set of another day.
+    """
 
     dataset: str = Field("", description="Labelled images: a data set, or labels of any known "
                                          "form, which are imported first. Empty: synthetic "
@@ -63,6 +67,12 @@ class Crater(dg.ConfigurableResource):
             server=os.environ.get("CRATER_SERVER", ""),
             serving_base=os.environ.get("CRATER_SERVING_BASE", ""),
         )
+
+    @property
+    def source(self) -> str:
+        """The labelled images in words, as runs and records name them."""
+        return " with images of ".join(filter(None, (self.dataset, self.images))) or (
+            "rendered terrain")
 
     def open_storage(self) -> Storage:
         return open_storage(self.storage, client=_cloud_client,
@@ -135,6 +145,16 @@ class Crater(dg.ConfigurableResource):
             make(storage.path(key))
             storage.publish(key)
         return storage.fetch(key)
+
+
+def crater_resource(crater: Crater) -> dg.ResourceDefinition:
+    """The resource as the code location gives it: nothing of it can be set by a run, and each
+    step's log begins with the data set."""
+    def given(context: dg.InitResourceContext) -> Crater:
+        context.log.info(f"data set: {crater.source}; storage: {crater.storage}")
+        return crater
+
+    return dg.ResourceDefinition(given, config_schema={}, description=Crater.__doc__)
 
 
 def _cloud_client():

@@ -14,7 +14,7 @@ import dagster as dg
 from crater_assets.artifacts import artifact_files
 from crater_assets.display import numbers
 from crater_assets.faults import is_fault, require_gpu
-from crater_assets.history import last_materialization
+from crater_assets.history import last_saying
 from crater_assets.watching import Watch, pictures, places, scores
 from crater_model.errors import CraterError
 from crater_model.storage import MANIFEST, Storage
@@ -48,9 +48,9 @@ def train_artifact(context, asset: str, partition: str | None, storage: Storage,
     model_dir, run_id = storage.fetch(key), context.run_id
     result = read_result(model_dir)
     if reused:
-        before = last_materialization(context.instance, asset, partition)
+        before = last_saying(context.instance, "run", asset, partition)
         if before and before.artifact == key:
-            run_id = before.metadata.get("run") or run_id
+            run_id = before.metadata["run"]
         context.log.info(f"{partition or asset}: {key} is finished already and is used as it is")
     return {"artifact": key, "url": storage.url(key), "reused": reused, "records": records,
             "bytes": json.loads((model_dir / MANIFEST).read_text())["bytes"],

@@ -11,9 +11,10 @@ from pydantic import Field
 
 from crater_assets.artifacts import artifact_files
 from crater_assets.assets.checkpoint import Objective
+from crater_assets.assets.records import present_records
 from crater_assets.display import bullets, leaderboard_picture, numbers, picture, table
 from crater_assets.faults import RETRY
-from crater_assets.history import last_materialization, plain_failures, short_hash, upstream
+from crater_assets.history import last_saying, plain_failures, short_hash
 from crater_assets.leaderboard import Entry, leaderboard, rows, varied
 from crater_assets.metadata import described
 from crater_assets.partitions import hyperparameter_sets, hyperparameters
@@ -62,7 +63,7 @@ class BestModelConfig(dg.Config):
 @dg.asset(deps=[dg.AssetDep("checkpoint", partition_mapping=dg.AllPartitionMapping())],
           group_name="craters", kinds={"tensorflow"}, owners=["team:craters"], code_version="3",
           retry_policy=RETRY)
-def best_model(context: dg.AssetExecutionContext, crater: Crater,
+def best_model(context: dg.AssetExecutionContext, crater: dg.ResourceParam[Crater],
                config: BestModelConfig) -> dg.MaterializeResult:
     """The checkpoint with the best validation score, exported as a SavedModel.
 
@@ -74,15 +75,15 @@ def best_model(context: dg.AssetExecutionContext, crater: Crater,
     """
     metric, objective = config.eval_checkpoint_metric, config.metric_objective_type.value
     with plain_failures():
-        records = upstream(context, "tfrecords").artifact
+        records = present_records(context, crater).artifact
         entries = leaderboard(context.instance, hyperparameter_sets.get_partition_keys(),
                               records, metric, objective, hyperparameters())
         winner = entries[0]
         if winner.score is None or winner.made is None:
             raise DataError("no checkpoint can be chosen: " + "; ".join(
                 f"{entry.partition}: {entry.note}" for entry in entries))
-        previous = last_materialization(context.instance, "best_model")
-        version = int(previous.metadata["version"]) + 1 if previous else 1
+        previous = last_saying(context.instance, "version", "best_model")
+        version = previous.metadata["version"] + 1 if previous else 1
         # One folder per way of training and of export: the version grows only with another.
         checkpoint = winner.made.artifact
         key = f"best_model/{checkpoint.partition('/')[2]}"

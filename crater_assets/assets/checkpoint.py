@@ -5,6 +5,7 @@ from enum import Enum
 import dagster as dg
 from pydantic import Field
 
+from crater_assets.assets.records import present_records
 from crater_assets.faults import RETRY
 from crater_assets.history import plain_failures, short_hash, upstream
 from crater_assets.metadata import described
@@ -51,7 +52,7 @@ class TrainingConfig(dg.Config):
           group_name="craters", kinds={"tensorflow"}, owners=["team:craters"],
           code_version=CODE_VERSION, partitions_def=hyperparameter_sets, pool=POOL,
           retry_policy=RETRY)
-def checkpoint(context: dg.AssetExecutionContext, crater: Crater,
+def checkpoint(context: dg.AssetExecutionContext, crater: dg.ResourceParam[Crater],
                config: TrainingConfig) -> dg.MaterializeResult:
     """A Mask R-CNN trained with one hyperparameter set (one partition).
 
@@ -65,7 +66,7 @@ def checkpoint(context: dg.AssetExecutionContext, crater: Crater,
 
         name, storage = context.partition_key, crater.open_storage()
         overrides = hyperparameters()[name]
-        records = upstream(context, "tfrecords").artifact
+        records = present_records(context, crater).artifact
         start, named = {}, {}
         if wants_pretrained(crater.experiment, overrides):
             weights = upstream(context, PRETRAINED).artifact
@@ -80,6 +81,6 @@ def checkpoint(context: dg.AssetExecutionContext, crater: Crater,
                                   crater.experiment, overrides | start, parameters)
     metadata["hyperparameters"] = dg.MetadataValue.json(overrides)
     metadata["pretrained"] = named.get(INIT_CHECKPOINT, "none")
-    metadata["code_version"] = CODE_VERSION
+    metadata["code_version"], metadata["dataset"] = CODE_VERSION, crater.source
     return dg.MaterializeResult(metadata=described("checkpoint", metadata),
                                 data_version=dg.DataVersion(key.partition("/")[2]))

@@ -52,7 +52,7 @@ def crater_map_asset(images: Mapping[str, Path], server: str = "") -> dg.AssetsD
               owners=["team:craters"], code_version=CODE_VERSION,
               partitions_def=dg.StaticPartitionsDefinition(list(images)),
               pool=None if server else POOL, retry_policy=RETRY)
-    def crater_map(context: dg.AssetExecutionContext, crater: Crater,
+    def crater_map(context: dg.AssetExecutionContext, crater: dg.ResourceParam[Crater],
                    config: MapConfig) -> dg.MaterializeResult:
         """The craters of one image (one partition) as map files.
 

@@ -18,7 +18,7 @@ _COUNTS = ("images", "scenes", "instances", "empty_images", "duplicates", "look_
 @dg.asset(group_name="craters", kinds={"coco"}, owners=["team:craters"], code_version="1",
           retry_policy=RETRY)
 def annotated_images(context: dg.AssetExecutionContext,
-                     crater: Crater) -> dg.MaterializeResult:
+                     crater: dg.ResourceParam[Crater]) -> dg.MaterializeResult:
     """The labelled satellite images everything starts from.
 
     `CRATER_DATASET` names labels of any known form (COCO, VIA, LabelMe, CVAT, YOLO, map

@@ -26,7 +26,7 @@ class PretrainingConfig(dg.Config):
 
 @dg.asset(name=PRETRAINED, group_name="craters", kinds={"tensorflow"}, owners=["team:craters"],
           code_version=CODE_VERSION, pool=POOL, retry_policy=RETRY)
-def pretrained(context: dg.AssetExecutionContext, crater: Crater,
+def pretrained(context: dg.AssetExecutionContext, crater: dg.ResourceParam[Crater],
                config: PretrainingConfig) -> dg.MaterializeResult:
     """A Mask R-CNN of the experiment as it is, trained on synthetic terrain.
 

@@ -9,7 +9,13 @@ from pydantic import Field
 from crater_assets.artifacts import artifact_files
 from crater_assets.display import numbers, picture
 from crater_assets.faults import RETRY
-from crater_assets.history import plain_failures, short_fingerprint, short_hash, upstream
+from crater_assets.history import (
+    Materialization,
+    plain_failures,
+    short_fingerprint,
+    short_hash,
+    upstream,
+)
 from crater_assets.metadata import described
 from crater_assets.pool import POOL, make_pool_known
 from crater_assets.resources import Crater
@@ -45,7 +51,7 @@ class RecordsConfig(dg.Config):
 
 @dg.asset(deps=["annotated_images"], group_name="craters", kinds={"tensorflow"},
           owners=["team:craters"], code_version=CODE_VERSION, retry_policy=RETRY)
-def tfrecords(context: dg.AssetExecutionContext, crater: Crater,
+def tfrecords(context: dg.AssetExecutionContext, crater: dg.ResourceParam[Crater],
               config: RecordsConfig) -> dg.MaterializeResult:
     """TFRecords for training, validation and test, split by scene.
 
@@ -82,7 +88,7 @@ def tfrecords(context: dg.AssetExecutionContext, crater: Crater,
     metadata = {
         "artifact": key, "url": storage.url(key), "reused": reused,
         **artifact_files(storage, key),
-        "chips": chips if cut else "none: whole scenes",
+        "dataset": crater.source, "chips": chips if cut else "none: whole scenes",
         "dataset_fingerprint": dataset.fingerprint, "chip_size": size,
         "bytes": sum(file["bytes"] for split in manifest.splits.values()
                      for file in split["files"]),
@@ -96,6 +102,21 @@ def tfrecords(context: dg.AssetExecutionContext, crater: Crater,
     }
     return dg.MaterializeResult(metadata=described("tfrecords", metadata),
                                 data_version=dg.DataVersion(version))
+
+
+def present_records(context, crater: Crater) -> Materialization:
+    """The last records, to be read by an asset after them.
+
+    Raises:
+      DataError: there are none, their check failed, or they were made from another data set than
+        the one that this code location now has.
+    """
+    records = upstream(context, "tfrecords")
+    made_from = records.metadata.get("dataset", crater.source)
+    if made_from != crater.source:
+        raise DataError(f"tfrecords were made from {made_from}, this code location has "
+                        f"{crater.source} (CRATER_DATASET); run prepare_data first")
+    return records
 
 
 def source_of_records(storage: Storage, records_key: str, dataset_folder: Path) -> Path:

@@ -24,7 +24,7 @@ class ImageConfig(dg.Config):
 
 @dg.asset(deps=["best_model"], group_name="craters", kinds={"docker"}, owners=["team:craters"],
           code_version="1", retry_policy=RETRY)
-def serving_image(context: dg.AssetExecutionContext, crater: Crater,
+def serving_image(context: dg.AssetExecutionContext, crater: dg.ResourceParam[Crater],
                   config: ImageConfig) -> dg.MaterializeResult:
     """A TF Serving image with the best model in it.
 

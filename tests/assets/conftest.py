@@ -1,11 +1,36 @@
 """What the asset tests share: a code location's resource on a tiny data set."""
 
+import logging
+
 import dagster as dg
 import pytest
 
 from crater_assets.assets import ASSETS
 from crater_assets.checks import CHECKS
 from crater_assets.resources import Crater
+
+
+class _Warnings(logging.Handler):
+    """Keeps what metadata.py says of values that differ from its tables."""
+
+    def __init__(self):
+        super().__init__(logging.WARNING)
+        self.lines: list[str] = []
+
+    def emit(self, record):
+        self.lines.append(record.getMessage())
+
+
+_WARNINGS = _Warnings()
+logging.getLogger("crater_assets.metadata").addHandler(_WARNINGS)
+
+
+@pytest.fixture(autouse=True)
+def metadata_is_as_its_tables_say():
+    """What is a warning in use is an error here."""
+    yield
+    lines, _WARNINGS.lines = _WARNINGS.lines, []
+    assert lines == []
 
 
 @pytest.fixture

@@ -1,12 +1,15 @@
 """Metadata is what its table says, and the tables are of what there is."""
 
+import logging
 import re
 from pathlib import Path
 
 import pytest
 
 from crater_assets.definitions import defs
-from crater_assets.metadata import ASSETS, CHECKS, OBSERVATIONS, PROBLEMS, described
+from crater_assets.metadata import ASSETS, CHECKS, OBSERVATIONS, PROBLEMS, described, differences
+from crater_assets.reading import Metadata
+from crater_model.errors import DataError
 
 SEEN = {"mask_AP_then": 0.5, "mask_AP": 0.25}
 
@@ -19,21 +22,47 @@ def test_values_come_back_as_they_are():
     assert described("validated", row) == row
 
 
-@pytest.mark.parametrize("name, values, error, words", [
-    ("keeps_its_scores", {"mask_AP": 0.5}, ValueError,
+@pytest.mark.parametrize("name, values, words", [
+    ("keeps_its_scores", {"mask_AP": 0.5},
      "metadata of keeps_its_scores: 'mask_AP_then' is missing"),
-    ("keeps_its_scores", SEEN | {"mask_AR": 0.5}, ValueError,
+    ("keeps_its_scores", SEEN | {"mask_AR": 0.5},
      "metadata of keeps_its_scores: 'mask_AR' is not described; add it to crater_assets/metadata"),
-    ("keeps_its_scores", SEEN | {"mask_AP": 1}, TypeError, "'mask_AP' is a int, expected float"),
-    ("keeps_its_scores", SEEN | {"mask_AP": None}, TypeError, "NoneType, expected float"),
-    ("image_answers", {"detections": True}, TypeError, "'detections' is a bool, expected int"),
-    (PROBLEMS, {"problems": "a line"}, TypeError, "is a str, expected markdown"),
-    ("validated", {"stage": "validated", "steps": 4.0, "mask_AP": "0.5"}, TypeError, "'mask_AP'"),
+    ("keeps_its_scores", SEEN | {"mask_AP": None}, "NoneType, expected float"),
+    ("image_answers", {"detections": True}, "'detections' is a bool, expected int"),
+    (PROBLEMS, {"problems": "a line"}, "is a str, expected markdown"),
+    ("validated", {"stage": "validated", "steps": 4.0, "mask_AP": "0.5"}, "'mask_AP'"),
 ])
-def test_what_differs_from_the_table_is_named(name, values, error, words):
-    with pytest.raises(error) as caught:
-        described(name, values)
-    assert words in str(caught.value)
+def test_what_differs_from_the_table_is_told_and_stops_nothing(name, values, words, monkeypatch,
+                                                               caplog):
+    line, = differences(name, values)
+    assert words in line
+    monkeypatch.setattr(logging.getLogger("crater_assets.metadata"), "handlers", [])
+    assert described(name, values) == values
+    assert caplog.messages == [line]
+
+
+def test_a_whole_number_is_a_float():
+    found = described("keeps_its_scores", SEEN | {"mask_AP": 1})
+    assert found["mask_AP"] == 1.0 and isinstance(found["mask_AP"], float)
+    assert differences("keeps_its_scores", SEEN | {"mask_AP": 1}) != []
+
+
+@pytest.mark.parametrize("values, reported, words", [
+    ({}, True, "checkpoint[a]: its last materialization has no 'result': it was reported by hand; "
+               "materialize checkpoint[a] again"),
+    ({"result": "good"}, False, "says result: 'good', expected json: it is another version's")])
+def test_metadata_of_others_is_read_in_words(values, reported, words):
+    with pytest.raises(DataError) as error:
+        Metadata("checkpoint", "checkpoint[a]", values, reported)["result"]
+    assert words in str(error.value)
+
+
+def test_metadata_is_read_as_it_is():
+    values = {"score": 1, "result": {"loss": 2.0}, "reused": True, "log": "/a/train.log"}
+    read = Metadata("checkpoint", "checkpoint[a]", values)
+    assert {name: read[name] for name in values} == values
+    assert read.get("rims") is None and read.get("steps", 3.0) == 3.0
+    assert Metadata("of_somebody", "of_somebody", {"result": "any"})["result"] == "any"
 
 
 def test_the_tables_are_of_the_assets_and_checks_that_there_are():
