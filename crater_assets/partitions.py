@@ -15,6 +15,7 @@ makes `baseline`, `anchors-num_scales=1-anchor_size=3.0`, and three more.
 
 from __future__ import annotations
 
+import difflib
 import re
 from functools import lru_cache
 from pathlib import Path
@@ -25,11 +26,17 @@ import yaml
 
 from crater_assets.grids import GRID, expand
 from crater_assets.resources import Crater, hyperparameters_file
-from crater_model.errors import ConfigError
-from crater_model.settings import check_settings, flatten, is_experiment_file, read_experiment_file
+from crater_model.errors import ConfigError, DataError
+from crater_model.settings import (
+    INIT_CHECKPOINT,
+    check_init_checkpoint,
+    check_settings,
+    flatten,
+    is_experiment_file,
+    read_experiment_file,
+)
 
 PRETRAINED = "pretrained"  # as the init_checkpoint: what the asset of this name has trained
-INIT_CHECKPOINT = "task.init_checkpoint"
 _NAME = re.compile(r"(?!.*\.\.)[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 
@@ -57,7 +64,10 @@ def load_hyperparameters(path: str | Path) -> dict[str, dict[str, Any]]:
             raise ConfigError(f"{path}: set {name!r}: expected a name of letters, digits and _.-, "
                               "without '..'")
         try:
-            sets |= _sets(name, entry)  # no two alike: what a grid appends begins with -SHORT=
+            found = _sets(name, entry)
+            for settings in found.values():
+                check_init_checkpoint(settings, names=(PRETRAINED,))
+            sets |= found  # no two alike: what a grid appends begins with -SHORT=
         except ConfigError as error:
             raise ConfigError(f"{path}: set '{name}': {error}") from None
     return sets
@@ -67,6 +77,21 @@ def load_hyperparameters(path: str | Path) -> dict[str, dict[str, Any]]:
 def hyperparameters() -> dict[str, dict[str, Any]]:
     """The sets of this code location."""
     return load_hyperparameters(hyperparameters_file())
+
+
+def hyperparameters_of(name: str) -> dict[str, Any]:
+    """One of the sets of this code location.
+
+    Raises:
+      DataError: it is not there any more, as when a run of it is started again.
+    """
+    if name not in hyperparameters():
+        near = difflib.get_close_matches(name, hyperparameters(), n=1)
+        raise DataError(f"checkpoint[{name}]: there is no such hyperparameter set in "
+                        f"{hyperparameters_file()} any more"
+                        + (f"; the nearest is '{near[0]}'" if near else "")
+                        + ". Put it back, or start a run of another")
+    return hyperparameters()[name]
 
 
 def wants_pretrained(experiment: str, overrides: dict[str, Any]) -> bool:

@@ -11,7 +11,7 @@ import contextlib
 import difflib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from crater_model.errors import ConfigError
 SCHEMA = Path(__file__).with_name("settings.json")
 # Of an exported model; see `detector.input_types`.
 INPUT_TYPES = ("image_bytes", "image_tensor", "tf_example")
+INIT_CHECKPOINT = "task.init_checkpoint"
 PRESETS = ("demo", "chips_256", "resnet50_1024", "resnet101_1024", "legacy_1024")
 
 
@@ -31,6 +32,19 @@ def schema() -> dict[str, str]:
     """{dotted name: type}; the type is bool, int, float, str, list or any, or "one of a|b", and
     ends in "?" where null is allowed."""
     return json.loads(SCHEMA.read_text())
+
+
+# Ranges by the last part of a setting's name; those that may also be 0 or -1 ("not set", "all", "as
+# the records need") are not among them.
+_FROM_ONE = frozenset((
+    "train_steps", "steps_per_loop", "checkpoint_interval", "validation_interval",
+    "summary_interval", "max_to_keep", "global_batch_size", "num_scales", "num_filters", "fc_dims",
+    "crop_size", "mask_crop_size", "num_sampled_rois", "num_sampled_masks", "num_proposals",
+    "test_num_proposals", "decay_steps", "sample_1_of_n"))
+_ABOVE_ZERO = frozenset(("anchor_size", "initial_learning_rate", "aug_scale_min", "aug_scale_max"))
+_SHARES = frozenset((
+    "nms_iou_threshold", "test_nms_iou_threshold", "foreground_iou_threshold",
+    "foreground_fraction", "rpn_fg_fraction", "dropout_rate", "momentum", "norm_momentum"))
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -160,7 +174,38 @@ def _typed(key: str, kind: str, value: Any) -> Any:
         raise ConfigError(f"'{key}': got {value!r}, expected {kind}")
     if isinstance(value, float) and not math.isfinite(value):
         raise ConfigError(f"'{key}': got {value!r}, expected a finite number")
+    if kind in ("int", "float"):
+        _check_range(key, value)
     return value
+
+
+def _check_range(key: str, value: float) -> None:
+    name = key.rpartition(".")[2]
+    for names, fits, words in ((_FROM_ONE, value >= 1, "1 or more"),
+                               (_ABOVE_ZERO, value > 0, "more than 0"),
+                               (_SHARES, 0 <= value <= 1, "0 to 1")):
+        if name in names and not fits:
+            raise ConfigError(f"'{key}': got {value!r}, expected {words}")
+
+
+def check_init_checkpoint(settings: Mapping[str, Any], *, names: Collection[str] = ()) -> None:
+    """Sees that the weights that a training shall start from are there; of a bucket it does not
+    look.
+
+    Args:
+      settings: values by dotted name.
+      names: what may stand for weights instead of a path.
+
+    Raises:
+      ConfigError: there is neither a folder nor a checkpoint.
+    """
+    path = settings.get(INIT_CHECKPOINT) or ""
+    if not path or path in names or "://" in path:
+        return
+    if not any(Path(text).exists() for text in (path, f"{path}.index")):
+        near = f", or {' or '.join(names)}" if names else ""
+        raise ConfigError(f"'{INIT_CHECKPOINT}': {path}: there is no such path; expected a trained "
+                          f"model directory, a folder with checkpoints or a checkpoint{near}")
 
 
 def _from_text(value: Any) -> Any:

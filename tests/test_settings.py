@@ -6,7 +6,14 @@ import sys
 import pytest
 
 from crater_model.errors import ConfigError
-from crater_model.settings import PRESETS, check_experiment, check_settings, flatten, schema
+from crater_model.settings import (
+    PRESETS,
+    check_experiment,
+    check_init_checkpoint,
+    check_settings,
+    flatten,
+    schema,
+)
 
 RATE = "trainer.optimizer_config.learning_rate.cosine.initial_learning_rate"
 
@@ -45,6 +52,26 @@ def test_values_take_the_settings_type(key, value, typed):
     assert found == typed and type(found) is type(typed)
 
 
+def test_what_the_presets_have_is_in_range():
+    from crater_model.detector.experiment import load_experiment
+
+    for name in PRESETS:
+        found = {key: value for key, value in flatten(load_experiment(name).as_dict()).items()
+                 if key in schema() and value is not None}
+        assert len(found) > 100 and set(check_settings(found)) == set(found)
+
+
+def test_weights_to_start_from_must_be_there(tmp_path):
+    (tmp_path / "ckpt-3.index").touch()
+    for good in ("", None, "pretrained", "gs://bucket/model", str(tmp_path), f"{tmp_path}/ckpt-3"):
+        check_init_checkpoint({"task.init_checkpoint": good}, names=("pretrained",))
+    check_init_checkpoint({})
+    with pytest.raises(ConfigError, match="'task.init_checkpoint': .*ckpt-4: there is no such pa"):
+        check_init_checkpoint({"task.init_checkpoint": f"{tmp_path}/ckpt-4"})
+    with pytest.raises(ConfigError, match="or a checkpoint, or pretrained$"):
+        check_init_checkpoint({"task.init_checkpoint": "pretraind"}, names=("pretrained",))
+
+
 @pytest.mark.parametrize("key, value, words", [
     ("trainer.train_step", 5, "'trainer' has no setting 'train_step'; did you mean "
                               "'trainer.train_steps'?"),
@@ -56,6 +83,12 @@ def test_values_take_the_settings_type(key, value, typed):
     ("trainer.train_steps", None, "got None, expected int"),
     ("task.model.input_size", 256, "got 256, expected list"),
     ("task.init_checkpoint", 3, "got 3, expected str"),
+    ("trainer.train_steps", -5, "'trainer.train_steps': got -5, expected 1 or more"),
+    ("trainer.checkpoint_interval", 0, "got 0, expected 1 or more"),
+    ("task.train_data.global_batch_size", "0", "got 0, expected 1 or more"),
+    ("task.model.anchor.anchor_size", 0, "got 0.0, expected more than 0"),
+    (RATE, -1e-3, "expected more than 0"),
+    ("task.model.detection_generator.nms_iou_threshold", 1.5, "got 1.5, expected 0 to 1"),
     (RATE, "fast", "got 'fast', expected float"),
     (RATE, float("inf"), "expected a finite number"),
     ("task.backbone", "resnet51", "got 'resnet51', expected one of , resnet10"),

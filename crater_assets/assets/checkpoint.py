@@ -13,7 +13,7 @@ from crater_assets.partitions import (
     INIT_CHECKPOINT,
     PRETRAINED,
     hyperparameter_sets,
-    hyperparameters,
+    hyperparameters_of,
     pretraining_is_wanted,
     wants_pretrained,
 )
@@ -65,7 +65,7 @@ def checkpoint(context: dg.AssetExecutionContext, crater: dg.ResourceParam[Crate
         from crater_model.detector.experiment import load_experiment
 
         name, storage = context.partition_key, crater.open_storage()
-        overrides = hyperparameters()[name]
+        overrides = hyperparameters_of(name)
         records = present_records(context, crater).artifact
         start, named = {}, {}
         if wants_pretrained(crater.experiment, overrides):

@@ -12,7 +12,7 @@ from crater_assets.artifacts import artifact_files
 from crater_assets.display import INLINE_BYTES, numbers, picture
 from crater_assets.faults import RETRY
 from crater_assets.history import plain_failures, short_hash, upstream
-from crater_assets.map_images import map_images
+from crater_assets.map_images import VARIABLE, map_images
 from crater_assets.metadata import described
 from crater_assets.pool import POOL
 from crater_assets.promotion import SAVED_MODEL
@@ -61,7 +61,11 @@ def crater_map_asset(images: Mapping[str, Path], server: str = "") -> dg.AssetsD
         image, model and configuration again are used as they are (`reused`).
         """
         with plain_failures():
-            return _mapped(context, crater, config, images[context.partition_key])
+            name = context.partition_key
+            if name not in images:
+                raise DataError(f"crater_map[{name}]: there is no such image in {VARIABLE} any "
+                                "more; put it back, or start a run of another")
+            return _mapped(context, crater, config, images[name])
 
     return crater_map
 

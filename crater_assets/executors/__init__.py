@@ -9,13 +9,14 @@ steps in the pool "gpu" get a GPU, no other does.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import yaml
 
+from crater_assets.executors.run_config import RUN_CONFIG, at_a_time
 from crater_assets.pool import POOL
 from crater_model.errors import ConfigError
 
@@ -66,8 +67,11 @@ def chosen_executor(assets: Iterable[dg.AssetsDefinition]) -> dg.ExecutorDefinit
 
 def local_executor() -> dg.ExecutorDefinition:
     """Steps as processes of this machine, as many at a time as it has cores."""
-    return dg.multiprocess_executor.configured(
-        {"start_method": {"forkserver": {"preload_modules": PRELOADED}}}, name="local")
+    def chosen(config: Mapping[str, Any]) -> dict[str, Any]:
+        return {"max_concurrent": at_a_time(config),
+                "start_method": {"forkserver": {"preload_modules": PRELOADED}}}
+
+    return dg.multiprocess_executor.configured(chosen, name="local", config_schema=RUN_CONFIG)
 
 
 def gpu_steps(assets: Iterable[dg.AssetsDefinition], further: Iterable[str] = (),

@@ -15,6 +15,7 @@ from dagster_k8s.job import (
     construct_dagster_k8s_job,
 )
 
+from crater_assets.executors.run_config import RUN_CONFIG, at_a_time
 from crater_model.errors import ConfigError
 
 
@@ -46,4 +47,6 @@ def kubernetes_executor(settings: Mapping[str, Any], gpu_steps: Sequence[str],
               "per_step_k8s_config": {step: dict(settings["gpu_step"]) for step in gpu_steps}}
     if image:
         config["job_image"] = image
-    return k8s_job_executor.configured(config, name="kubernetes")
+    return k8s_job_executor.configured(
+        lambda run: config | {key: most for key, most in [("max_concurrent", at_a_time(run))]
+                              if most}, name="kubernetes", config_schema=RUN_CONFIG)

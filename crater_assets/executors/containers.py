@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Any, cast
+from typing import Any
 
 import dagster as dg
 import docker
@@ -21,6 +21,7 @@ from dagster_docker.container_context import DOCKER_CONTAINER_CONTEXT_SCHEMA, Do
 from dagster_docker.docker_executor import DockerStepHandler
 from dagster_docker.utils import validate_docker_config
 
+from crater_assets.executors.run_config import RUN_CONFIG, at_a_time
 from crater_model.errors import ConfigError
 
 _HEALTH_CHECK_S = 5  # so soon is a killed container seen
@@ -47,13 +48,12 @@ def docker_executor(settings: Mapping[str, Any], gpu_steps: Sequence[str],
 
     @dg.executor(
         name="docker", requirements=dg.multiple_process_executor_requirements(),
-        config_schema={"max_concurrent": dg.Field(dg.Noneable(int), default_value=None,
-                                                  description="Steps of a run at a time.")})
+        config_schema=RUN_CONFIG)
     def containers(context: dg.InitExecutorContext) -> Executor:
         """Each step in a container of its own."""
         return StepDelegatingExecutor(
             StepContainers(image, every, gpu, gpu_steps), retries=RetryMode.ENABLED,
-            max_concurrent=cast(int | None, context.executor_config["max_concurrent"]),
+            max_concurrent=at_a_time(context.executor_config),
             check_step_health_interval_seconds=_HEALTH_CHECK_S)
 
     return containers

@@ -81,8 +81,6 @@ def _follow_steps(experiment: Experiment, named: Mapping[str, Any]) -> None:
     trainer = experiment.trainer
     if "trainer.train_steps" not in named:
         return
-    if trainer.train_steps < 1:
-        raise ConfigError(f"'trainer.train_steps': got {trainer.train_steps}, expected at least 1")
     schedule = trainer.optimizer_config.learning_rate
     if schedule.type == "cosine" and not any(k.endswith("decay_steps") for k in named):
         schedule.cosine.decay_steps = trainer.train_steps

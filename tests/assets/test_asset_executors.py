@@ -9,9 +9,12 @@ import yaml
 
 from crater_assets.assets import ASSETS
 from crater_assets.executors import SETTINGS, chosen_executor, gpu_steps, read_settings
+from crater_assets.executors.run_config import at_a_time
 from crater_model.errors import ConfigError
+from tests.assets.two_steps import two_steps
 
 VARIABLES = ("CRATER_EXECUTOR", "CRATER_EXECUTOR_SETTINGS", "CRATER_IMAGE")
+ROOT = Path(__file__).resolve().parents[2]
 IMAGE = "registry.example/crater-code:1"
 
 
@@ -38,6 +41,40 @@ def test_local_is_the_default(monkeypatch):
     assert chosen_executor(ASSETS).name == "local"
     monkeypatch.setenv("CRATER_EXECUTOR", "local")
     assert chosen_executor(ASSETS).name == "local"
+
+
+@pytest.mark.parametrize("name", ["local", "docker", "kubernetes"])
+def test_a_run_sets_how_many_steps_go_on_at_a_time(monkeypatch, name):
+    monkeypatch.setenv("CRATER_EXECUTOR", name)
+    monkeypatch.setenv("CRATER_IMAGE", IMAGE)
+    executor = chosen_executor(ASSETS)
+
+    @dg.asset
+    def thing():
+        """Anything."""
+
+    job = dg.Definitions([thing], executor=executor, jobs=[dg.define_asset_job("all")]
+                         ).resolve_job_def("all")
+    assert dg.validate_run_config(job, {"execution": {"config": {"max_concurrent": 1}}})
+    for wrong in ({"max_concurrent": "one"}, {"max_concurent": 1}):
+        with pytest.raises(dg.DagsterInvalidConfigError):
+            dg.validate_run_config(job, {"execution": {"config": wrong}})
+
+
+def test_one_step_at_a_time_is_one_at_a_time(tmp_path, monkeypatch):
+    monkeypatch.setenv("CRATER_TEST_TIMES", str(tmp_path / "times"))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+        with dg.execute_job(dg.reconstructable(two_steps), instance=instance, run_config={
+                "execution": {"config": {"max_concurrent": 1}}}) as result:
+            assert result.success
+    assert (tmp_path / "times").read_text().split() == ["in", "out"] * 2
+
+
+@pytest.mark.parametrize("most", [0, -1])
+def test_a_number_of_steps_that_cannot_be(most):
+    with pytest.raises(ConfigError, match=f"max_concurrent: got {most}, expected 1 or more"):
+        at_a_time({"max_concurrent": most})
 
 
 def test_an_unknown_executor_is_named(monkeypatch):

@@ -30,7 +30,7 @@ SETS = f"""tiny:
 longer: {{trainer.train_steps: 4}}
 from_pretrained: {{task.init_checkpoint: pretrained}}
 diverging: {{{RATE}: 1e30}}
-impossible: {{task.model.anchor.num_scales: 0}}
+impossible: {{task.model.max_level: 2}}
 """
 GOOD = ["tiny-initial_learning_rate=0.001-anchor_size=3.0",
         "tiny-initial_learning_rate=0.001-anchor_size=4.0",

@@ -11,11 +11,11 @@ import dagster as dg
 import pytest
 
 from crater_assets.grids import LONGEST_NAME, short_names, value_text
-from crater_assets.partitions import load_hyperparameters, wants_pretrained
+from crater_assets.partitions import hyperparameters_of, load_hyperparameters, wants_pretrained
 from crater_assets.resources import HYPERPARAMETERS, Crater, hyperparameters_file
 from crater_model import synthesis
 from crater_model.detector.experiment import load_experiment
-from crater_model.errors import ConfigError
+from crater_model.errors import ConfigError, DataError
 
 ROOT = Path(__file__).resolve().parents[2]
 RATE = "trainer.optimizer_config.learning_rate.cosine.initial_learning_rate"
@@ -40,6 +40,26 @@ def test_sets_in_the_files_order(tmp_path):
     assert load_hyperparameters(path) == {
         "z": {}, "a": {"trainer.train_steps": 7, "task.losses.l2_weight_decay": 0.5}}
     assert list(load_hyperparameters(path)) == ["z", "a"]
+
+
+def test_a_set_that_is_gone_is_named():
+    with pytest.raises(DataError, match=r"checkpoint\[baselin\]: there is no such .*nearest is "
+                                        "'baseline'. Put it back"):
+        hyperparameters_of("baselin")
+    assert hyperparameters_of("baseline") == {}
+
+
+@pytest.mark.parametrize("entry, words", [
+    ("{trainer.train_steps: -5}", "set 'a': 'trainer.train_steps': got -5, expected 1 or more"),
+    ("{grid: {trainer.train_steps: [1, 0]}}", "set 'a': 'trainer.train_steps': got 0"),
+    ("{task.init_checkpoint: nowhere/model}", "set 'a': 'task.init_checkpoint': nowhere/model: "
+                                              "there is no such path")])
+def test_what_can_never_train_is_refused_at_load(tmp_path, entry, words):
+    path = tmp_path / "sets.yaml"
+    path.write_text(f"a: {entry}\n")
+    with pytest.raises(ConfigError) as error:
+        load_hyperparameters(path)
+    assert words in str(error.value)
 
 
 def test_own_sets_fit_the_demo_experiment():

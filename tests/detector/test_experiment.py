@@ -47,7 +47,7 @@ def test_overrides_take_the_settings_type():
     ("trainer.train_step", 5, "did you mean 'trainer.train_steps'"),
     ("task.model.anchr.anchor_size", 3, "did you mean 'task.model.anchor'"),
     ("trainer.train_steps", "many", "'trainer.train_steps': got 'many', expected int"),
-    ("trainer.train_steps", 0, "expected at least 1"),
+    ("trainer.train_steps", 0, "expected 1 or more"),
     ("task.train_data.parser.aug_rand_hflip", 3, "expected bool"),
     ("task.model.anchor", 3, "is a group of settings"),
     (RATE, ".nan", "expected a finite number"),

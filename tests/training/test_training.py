@@ -151,7 +151,7 @@ def test_fine_tuning_starts_from_a_finished_model(run, records, tmp_path):
       "trainer.optimizer_config.warmup.linear.warmup_steps": 1, "trainer.steps_per_loop": 1,
       "trainer.train_steps": 8}, TrainingError, "(the loss is|the weights are) .* at step .*lower "
                                                 "the learning rate"),
-    ({"task.model.anchor.num_scales": 0}, ConfigError, "cannot be built or run: .*train.log"),
+    ({"task.model.anchor.aspect_ratios": []}, ConfigError, "cannot be built or run: .*train.log"),
     ({"task.model.detection_head.fc_dims": 40_000_000}, TrainingError,
      r"out of memory; lower task.train_data.global_batch_size \(now 2\), "
      r"task.model.input_size \(now 96 x 96 px\)"),
