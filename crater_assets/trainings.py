@@ -22,6 +22,7 @@ from crater_model.storage import MANIFEST, Storage
 # Part of every training's key: raise it when the same settings no longer train the same model,
 # and finished trainings are made anew.
 CODE_VERSION = "2"
+RESULT = "result.json"
 _INDEX = "checkpoint"  # TensorFlow's: names the checkpoints that are whole
 
 
@@ -40,13 +41,12 @@ def train_artifact(context, asset: str, partition: str | None, storage: Storage,
       CraterError: the training cannot go on; says why.
       dagster.Failure: it ended with an error of another kind, in one line.
     """
-    from crater_model.training import read_result
-
     reused = storage.exists(key) or not _train(
         context, asset, partition, storage, key, storage.source(records), experiment, overrides,
         parameters)
     model_dir, run_id = storage.fetch(key), context.run_id
-    result = read_result(model_dir)
+    # Not by `crater_model.training`, which imports TensorFlow: the training may have been before.
+    result = json.loads((model_dir / RESULT).read_text())
     if reused:
         before = last_saying(context.instance, "run", asset, partition)
         if before and before.artifact == key:

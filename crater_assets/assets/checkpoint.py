@@ -6,6 +6,7 @@ import dagster as dg
 from pydantic import Field
 
 from crater_assets.assets.records import present_records
+from crater_assets.experiments import resolved
 from crater_assets.faults import RETRY
 from crater_assets.history import plain_failures, short_hash, upstream
 from crater_assets.metadata import described
@@ -62,8 +63,6 @@ def checkpoint(context: dg.AssetExecutionContext, crater: dg.ResourceParam[Crate
     scores, curves and pictures appear as observations.
     """
     with plain_failures():
-        from crater_model.detector.experiment import load_experiment
-
         name, storage = context.partition_key, crater.open_storage()
         overrides = hyperparameters_of(name)
         records = present_records(context, crater).artifact
@@ -73,7 +72,7 @@ def checkpoint(context: dg.AssetExecutionContext, crater: dg.ResourceParam[Crate
             # The key tells what the weights are, training where they lie on this machine.
             start = {INIT_CHECKPOINT: str(storage.fetch(weights))}
             named = {INIT_CHECKPOINT: weights}
-        settings = load_experiment(crater.experiment, overrides | named).as_dict()
+        settings = resolved(crater.experiment, overrides | named)
         parameters = config.parameters()
         key = "/".join(("checkpoints", records.rpartition("/")[2],
                         f"{name}-{short_hash(settings, parameters, CODE_VERSION)}"))

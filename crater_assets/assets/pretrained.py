@@ -3,6 +3,7 @@
 import dagster as dg
 from pydantic import Field
 
+from crater_assets.experiments import chip_size, resolved
 from crater_assets.faults import RETRY
 from crater_assets.history import plain_failures, short_hash
 from crater_assets.metadata import described
@@ -36,16 +37,14 @@ def pretrained(context: dg.AssetExecutionContext, crater: dg.ResourceParam[Crate
     """
     make_pool_known(context.instance, POOL)
     with plain_failures():
-        from crater_model.detector.experiment import chip_size, load_experiment
-
         # The experiment may say for all sets that they start from here; this one cannot.
         overrides = {INIT_CHECKPOINT: ""} if wants_pretrained(crater.experiment, {}) else {}
-        experiment = load_experiment(crater.experiment, overrides)
-        storage, size = crater.open_storage(), chip_size(experiment)
+        settings = resolved(crater.experiment, overrides)
+        storage, size = crater.open_storage(), chip_size(settings)
         records = _records(storage, size, config)
         parameters = {"train_steps": config.train_steps, "eval_checkpoint_metric": "mask_AP",
                       "metric_objective_type": "max"}
-        key = f"{PRETRAINED}/" + short_hash(experiment.as_dict(), parameters, records,
+        key = f"{PRETRAINED}/" + short_hash(settings, parameters, records,
                                             CODE_VERSION)
         metadata = train_artifact(context, PRETRAINED, None, storage, key, records,
                                   crater.experiment, overrides, parameters)

@@ -8,9 +8,11 @@ from pydantic import Field
 
 from crater_assets.artifacts import artifact_files
 from crater_assets.display import numbers, picture
+from crater_assets.experiments import chip_size, resolved
 from crater_assets.faults import RETRY
 from crater_assets.history import (
     Materialization,
+    last_saying,
     plain_failures,
     short_fingerprint,
     short_hash,
@@ -61,9 +63,7 @@ def tfrecords(context: dg.AssetExecutionContext, crater: dg.ResourceParam[Crater
     """
     make_pool_known(context.instance, POOL)
     with plain_failures():
-        from crater_model.detector.experiment import chip_size, load_experiment
         from crater_model.records.manifest import read_manifest
-        from crater_model.records.show import records_picture
 
         images = upstream(context, "annotated_images")
         folder = crater.dataset_folder()
@@ -71,7 +71,7 @@ def tfrecords(context: dg.AssetExecutionContext, crater: dg.ResourceParam[Crater
         if dataset.fingerprint != images.metadata["fingerprint"]:
             raise DataError(f"{folder}: has changed since annotated_images was materialized; "
                             "materialize annotated_images again")
-        size = chip_size(load_experiment(crater.experiment))
+        size = chip_size(resolved(crater.experiment))
         version = "-".join((short_fingerprint(dataset.fingerprint),
                             short_hash(size, config.model_dump(), CODE_VERSION)))
         storage, key = crater.open_storage(), f"tfrecords/{version}"
@@ -80,8 +80,7 @@ def tfrecords(context: dg.AssetExecutionContext, crater: dg.ResourceParam[Crater
             _write(storage, key, dataset, size, config)
         records = storage.fetch(key)
         manifest = read_manifest(records)
-        pictured = "train" if manifest.splits["train"]["images"] else "test"
-        shown = records_picture(records, pictured, 6)
+        shown = _picture(context, key, records, manifest)
         chips = _chips_key(version)
         cut = storage.exists(chips)
         report = _chips_report(storage.fetch(chips)) if cut else {}
@@ -98,7 +97,7 @@ def tfrecords(context: dg.AssetExecutionContext, crater: dg.ResourceParam[Crater
            for what in ("images", "instances", "max_instances")},
         "files": dg.MetadataValue.json({name: split["files"]
                                         for name, split in manifest.splits.items()}),
-        "records": picture(shown, "records with their labels"),
+        "records": shown,
     }
     return dg.MaterializeResult(metadata=described("tfrecords", metadata),
                                 data_version=dg.DataVersion(version))
@@ -123,6 +122,18 @@ def source_of_records(storage: Storage, records_key: str, dataset_folder: Path) 
     """The data set the records under this key were written from: the chips or the scenes."""
     chips = _chips_key(records_key.rpartition("/")[2])
     return storage.fetch(chips) if storage.exists(chips) else dataset_folder
+
+
+def _picture(context, key: str, folder: Path, manifest) -> dg.MetadataValue:
+    """Records with their labels; of records that were pictured before that picture, since
+    reading them takes TensorFlow."""
+    before = last_saying(context.instance, "records", "tfrecords")
+    if before and before.metadata.get("artifact") == key:
+        return dg.MetadataValue.md(before.metadata["records"])
+    from crater_model.records.show import records_picture
+
+    pictured = "train" if manifest.splits["train"]["images"] else "test"
+    return picture(records_picture(folder, pictured, 6), "records with their labels")
 
 
 def _chips_report(chips: Path) -> dict:

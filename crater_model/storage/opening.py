@@ -39,5 +39,10 @@ def open_storage(url: str | os.PathLike, cache: str | os.PathLike | None = None,
     if scheme != "gs" or not bucket:
         raise ConfigError(
             f"storage {text}: expected a folder or gs://BUCKET/PREFIX; set CRATER_STORAGE")
-    cache = cache or os.environ.get("CRATER_CACHE") or Path.home() / ".cache" / "crater"
-    return BucketStorage(bucket, prefix, Path(cache) / bucket / prefix, client, stream)
+    cache = Path(cache) if cache else cache_folder()
+    return BucketStorage(bucket, prefix, cache / bucket / prefix, client, stream)
+
+
+def cache_folder() -> Path:
+    """The folder for what can be had again: $CRATER_CACHE or ~/.cache/crater."""
+    return Path(os.environ.get("CRATER_CACHE") or Path.home() / ".cache" / "crater")

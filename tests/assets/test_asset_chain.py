@@ -2,6 +2,9 @@
 
 import json
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import dagster as dg
@@ -59,6 +62,36 @@ def test_each_partition_was_trained_and_checked(chain):
         assert made.metadata["reused"] is False and made.metadata["stopped_early"] is False
     overrides = last_materialization(instance, "checkpoint", PARTITIONS[1]).metadata
     assert overrides["hyperparameters"] == hyperparameters()[PARTITIONS[1]] != {}
+
+
+AGAIN = """
+import sys
+import dagster as dg
+from crater_assets.assets import ASSETS
+from crater_assets.checks import CHECKS
+from crater_assets.resources import Crater
+with dg.DagsterInstance.local_temp(sys.argv[1]) as instance:
+    done = dg.materialize(
+        ASSETS + CHECKS, instance=instance, partition_key=sys.argv[3],
+        resources={"crater": Crater.model_validate_json(sys.argv[2])},
+        selection=dg.AssetSelection.assets("annotated_images", "tfrecords", "checkpoint"),
+        run_config={"ops": {"checkpoint": {"config": {"train_steps": 2}}}})
+    for name in ("tfrecords", "checkpoint"):
+        made, = done.asset_materializations_for_node(name)
+        print(name, made.metadata["reused"].value)
+print("tensorflow" in sys.modules)
+"""
+
+
+def test_a_run_with_nothing_to_do_takes_no_tensorflow(chain, tmp_path):
+    instance, crater = chain
+    home = shutil.copytree(instance.root_directory, tmp_path / "home",
+                           ignore=shutil.ignore_patterns("data", "storage"))
+    done = subprocess.run(
+        [sys.executable, "-c", AGAIN, str(home), crater.model_dump_json(), PARTITIONS[0]],
+        capture_output=True, text=True, check=False, cwd=Path(__file__).resolve().parents[2])
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.splitlines() == ["tfrecords True", "checkpoint True", "False"]
 
 
 def test_a_training_is_seen_while_it_goes_on(chain):
