@@ -34,7 +34,7 @@ lint: install
 	$(VENV)/bin/mypy
 
 ui: install
-	DAGSTER_HOME=$(CURDIR) $(VENV)/bin/dagster dev
+	DAGSTER_HOME=$(CURDIR) $(VENV)/bin/dg dev
 
 docs: install
 	$(PY) docs/generate.py

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
+
+# Dagster has no public way to the evaluations of one partition.
 from dagster._core.event_api import PartitionKeyFilter
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
-from dagster._core.storage.tags import PARTITION_NAME_TAG
 
 from crater_assets.faults import is_fault
 from crater_assets.reading import Metadata
@@ -126,7 +127,7 @@ def last_failure(instance: dg.DagsterInstance, asset: str, partition: str,
       since: the partition's last materialization; only later failures count.
     """
     failed = instance.get_run_records(dg.RunsFilter(
-        tags={PARTITION_NAME_TAG: partition}, statuses=[dg.DagsterRunStatus.FAILURE]), limit=_RUNS)
+        tags={"dagster/partition": partition}, statuses=[dg.DagsterRunStatus.FAILURE]), limit=_RUNS)
     for record in failed:  # the newest first
         run_id = record.dagster_run.run_id
         if since and (run_id == since.run_id or (record.end_time or 0) <= since.timestamp):

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import dagster as dg
+
+# Dagster checks a configuration only where a run starts; this says at load what is wrong in it.
 from dagster._config import process_config
 from dagster_k8s import k8s_job_executor
 from dagster_k8s.job import (

@@ -13,9 +13,11 @@ from typing import Any
 
 import dagster as dg
 import docker
+
+# As in cluster.py; the rest is what dagster-docker's own executor is made of, which has no public
+# name and gives every step the same container.
 from dagster._config import process_config
 from dagster._core.execution.retries import RetryMode
-from dagster._core.executor.base import Executor
 from dagster._core.executor.step_delegating import StepDelegatingExecutor, StepHandlerContext
 from dagster_docker.container_context import DOCKER_CONTAINER_CONTEXT_SCHEMA, DockerContainerContext
 from dagster_docker.docker_executor import DockerStepHandler
@@ -49,7 +51,7 @@ def docker_executor(settings: Mapping[str, Any], gpu_steps: Sequence[str],
     @dg.executor(
         name="docker", requirements=dg.multiple_process_executor_requirements(),
         config_schema=RUN_CONFIG)
-    def containers(context: dg.InitExecutorContext) -> Executor:
+    def containers(context: dg.InitExecutorContext) -> dg.Executor:
         """Each step in a container of its own."""
         return StepDelegatingExecutor(
             StepContainers(image, every, gpu, gpu_steps), retries=RetryMode.ENABLED,

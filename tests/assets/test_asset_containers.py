@@ -19,10 +19,12 @@ import yaml
 
 pytest.importorskip("dagster_docker")
 
+from crater_assets import launch
 from crater_assets.executors.containers import StepContainers, _context
 from crater_assets.history import last_materialization
 from crater_assets.resources import Crater
 from crater_model.training.history import read_history
+from tests.assets.runs import process_of, repeats, until
 from tests.serving import container_engine
 from tests.serving.conftest import docker_base  # noqa: F401 (a fixture)
 from tests.tiny import TINY
@@ -164,6 +166,29 @@ def test_a_training_is_cancelled_and_killed_and_goes_on_where_it_was(host, run_a
     # The locks' packages were asked for, with their hashes.
     asked = docker("run", "--rm", "--entrypoint", "/bin/cat", IMAGE, "/pip")
     assert "--require-hashes -r requirements.lock -r requirements-gpu.lock" in asked
+
+
+@pytest.mark.slow
+def test_a_run_that_lost_its_process_goes_on_in_one_container(host, run_assets):
+    home = launch.own_home(host.folder / "own", ROOT / "dagster.yaml")
+    with launch.instance_of(host.folder, home) as instance:
+        assert run_assets(instance, host.crater, "annotated_images", "tfrecords").success
+        with launch.dagster_dev(host.folder, ROOT / "workspace.yaml", home=home,
+                                timeout_s=180) as url:
+            lost = launch.launch_job(url, "train", "long", tags={})
+            until(lambda: checkpoints(host))
+            left, = containers()
+            os.kill(process_of(instance, lost), signal.SIGKILL)
+            again = until(lambda: repeats(instance, lost))
+            launch.wait_for_run(url, again.run_id, timeout_s=300)
+        made = last_materialization(instance, "checkpoint", "long")
+        assert made.run_id == again.run_id and made.metadata["steps"] == STEPS
+        assert instance.get_run_by_id(lost).status == dg.DagsterRunStatus.FAILURE
+    # The one that was left is ended by the run that repeats its run, and made nothing more.
+    assert docker("inspect", "-f", "{{.State.ExitCode}}", left).strip() == "137"
+    rows = [row["step"] for row in read_history(made.metadata["model_dir"])
+            if row["kind"] == "train"]
+    assert rows == list(range(10, STEPS + 1, 10))
 
 
 def test_only_steps_that_want_one_get_a_gpu(monkeypatch):
