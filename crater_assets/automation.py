@@ -54,22 +54,38 @@ def automation_sensors() -> list[dg.SensorDefinition]:
     """The sensors of this level, all switched off until somebody switches them on."""
     followed = _CONDITIONS.get(automation_level())
     if not followed:
-        return [new_data]
-    return [new_data, dg.AutomationConditionSensorDefinition(
+        return [new_data()]
+    return [new_data(), dg.AutomationConditionSensorDefinition(
         automation_level(), target=dg.AssetSelection.assets(*followed),
         default_status=dg.DefaultSensorStatus.STOPPED,
         description="Goes on from new records, as far as CRATER_AUTOMATION says.")]
 
 
-@dg.sensor(job=prepare_data, minimum_interval_seconds=_TICK_S,
-           default_status=dg.DefaultSensorStatus.STOPPED)
-def new_data(context: dg.SensorEvaluationContext,
-             crater: dg.ResourceParam[Crater]) -> dg.SensorResult | dg.SkipReason:
-    """Sees that the labelled images are others than those last materialized.
+def new_data() -> dg.SensorDefinition:
+    """The sensor that sees that the labelled images are others than those last materialized.
 
     It looks at names, sizes and times only, and waits until two looks find the same: files that
     are just being copied are no new version yet.
     """
+    offers = automation_level() == "offer"
+
+    # Under `offer` it launches nothing, and the UI shall name no job.
+    @dg.sensor(
+        name="new_data", minimum_interval_seconds=_TICK_S, job=None if offers else prepare_data,
+        default_status=dg.DefaultSensorStatus.STOPPED, description=(
+            "Sees that CRATER_DATASET has changed, once two looks find it the same. " + (
+                "Tells of it on the page of annotated_images and launches nothing "
+                "(CRATER_AUTOMATION=offer)." if offers else
+                f"Launches prepare_data (CRATER_AUTOMATION={automation_level()}).")))
+    def sensor(context: dg.SensorEvaluationContext,
+               crater: dg.ResourceParam[Crater]) -> dg.SensorResult | dg.SkipReason:
+        return _look(context, crater, offers)
+
+    return sensor
+
+
+def _look(context: dg.SensorEvaluationContext, crater: Crater,
+          offers: bool) -> dg.SensorResult | dg.SkipReason:
     try:
         stamp = crater.dataset_stamp()
     except CraterError as error:
@@ -87,7 +103,7 @@ def new_data(context: dg.SensorEvaluationContext,
         return dg.SensorResult(cursor=f"{stamp} {told}", skip_reason=dg.SkipReason(
             "the data set has changed; the next look sees whether it is complete"))
     cursor = f"{stamp} {stamp}"
-    if automation_level() == "offer":
+    if offers:
         return dg.SensorResult(cursor=cursor, asset_events=[dg.AssetObservation(
             "annotated_images", description="a new version of the data set is there",
             metadata=described("new data", {

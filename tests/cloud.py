@@ -6,15 +6,17 @@ import datetime
 import http.client
 import json
 import random
+import re
 import socket
 import ssl
 import struct
 import subprocess
 import threading
 import time
+import urllib.parse
 import urllib.request
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -57,13 +59,16 @@ class Gateway:
       refused: share of the requests answered 503, half of them after they were carried out.
       reset: share of the connections reset, before or in the middle of the answer.
       stalls: seconds that one request, the `stalled`th, waits.
+      allowed: the permissions of who asks; what needs another is answered 403. None: all.
 
     Attributes:
-      seen: how many requests came, and how many met each fault.
+      seen: how many requests came, and how many met each fault; how many needed each permission.
     """
 
     def __init__(self, target: str, refused: float = 0.0, reset: float = 0.0,
-                 stalls: float = 0.0, stalled: int = 10, seed: int = 0):
+                 stalls: float = 0.0, stalled: int = 10, seed: int = 0,
+                 allowed: Collection[str] | None = None):
+        self.allowed = allowed
         self.target = target.removeprefix("http://")
         self.refused, self.reset, self.stalls, self.stalled = refused, reset, stalls, stalled
         self.seen: Counter[str] = Counter()
@@ -106,6 +111,28 @@ class Gateway:
             return fate
 
 
+def permission(method: str, path: str) -> str:
+    """What Cloud Storage's JSON API asks for a request (IAM permissions for JSON methods, read on
+    2026-11-25)."""
+    path = urllib.parse.urlsplit(path).path
+    if path.startswith("/upload/"):
+        return "storage.objects.create"
+    found = re.fullmatch(r"(?:/download)?/storage/v1/b(?:/(?P<bucket>[^/]+)(?P<objects>/o)?"
+                         r"(?:/(?P<name>.+))?)?", path)
+    if not found:  # http://host/BUCKET/OBJECT, and what nobody has been given
+        return "storage.objects.get" if method in ("GET", "HEAD") else f"{method} {path}"
+    if found["name"]:
+        return f"storage.objects.{_VERBS.get(method, method)}"
+    if found["objects"]:
+        return "storage.objects.list" if method == "GET" else "storage.objects.create"
+    if found["bucket"]:
+        return f"storage.buckets.{_VERBS.get(method, method)}"
+    return "storage.buckets.list" if method == "GET" else "storage.buckets.create"
+
+
+_VERBS = {"GET": "get", "DELETE": "delete", "PATCH": "update", "PUT": "update"}
+
+
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
@@ -122,6 +149,10 @@ class _Handler(BaseHTTPRequestHandler):
             body = self._chunks()
         else:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        lacking = self._lacking()
+        if lacking:
+            return self._answer(403, [("Content-Type", "application/json")], json.dumps(
+                {"error": {"code": 403, "message": f"does not have {lacking} access"}}).encode())
         fate = gateway.fate()
         if fate == "stalled":
             time.sleep(gateway.stalls)
@@ -146,6 +177,15 @@ class _Handler(BaseHTTPRequestHandler):
                      length=answer.getheader("Content-Length") if self.command == "HEAD" else None)
 
     do_GET = do_POST = do_PUT = do_DELETE = do_PATCH = do_HEAD = pass_on
+
+    def _lacking(self) -> str:
+        """The permission that the request needs and who asks has not."""
+        gateway = self.server.gateway
+        if gateway.allowed is None:
+            return ""
+        needed = permission(self.command, self.path)
+        gateway.seen[needed] += 1
+        return "" if needed in gateway.allowed else needed
 
     def log_message(self, *_) -> None:
         pass

@@ -8,7 +8,7 @@ from pydantic import Field
 from crater_assets.assets.records import present_records
 from crater_assets.experiments import resolved
 from crater_assets.faults import RETRY
-from crater_assets.history import plain_failures, short_hash, upstream
+from crater_assets.history import last_saying, plain_failures, short_hash, upstream
 from crater_assets.metadata import described
 from crater_assets.partitions import (
     INIT_CHECKPOINT,
@@ -21,6 +21,7 @@ from crater_assets.partitions import (
 from crater_assets.pool import POOL
 from crater_assets.resources import Crater
 from crater_assets.trainings import CODE_VERSION, train_artifact
+from crater_model.storage import Storage
 
 
 class Objective(Enum):
@@ -76,6 +77,7 @@ def checkpoint(context: dg.AssetExecutionContext, crater: dg.ResourceParam[Crate
         parameters = config.parameters()
         key = "/".join(("checkpoints", records.rpartition("/")[2],
                         f"{name}-{short_hash(settings, parameters, CODE_VERSION)}"))
+        _tell_other_name(context, storage, key)
         metadata = train_artifact(context, "checkpoint", name, storage, key, records,
                                   crater.experiment, overrides | start, parameters)
     metadata["hyperparameters"] = dg.MetadataValue.json(overrides)
@@ -83,3 +85,20 @@ def checkpoint(context: dg.AssetExecutionContext, crater: dg.ResourceParam[Crate
     metadata["code_version"], metadata["dataset"] = CODE_VERSION, crater.source
     return dg.MaterializeResult(metadata=described("checkpoint", metadata),
                                 data_version=dg.DataVersion(key.partition("/")[2]))
+
+
+def _tell_other_name(context, storage: Storage, key: str) -> None:
+    """Says that these very settings were trained under another name: the name is part of the key,
+    so that two equal sets are two trainings, and a renamed one is trained again."""
+    if storage.exists(key):
+        return
+    folder, _, own = key.rpartition("/")
+    stamp = own.rpartition("-")[2]
+    for name in sorted(context.instance.get_materialized_partitions(dg.AssetKey("checkpoint"))):
+        made = last_saying(context.instance, "artifact", "checkpoint", name)
+        if name != context.partition_key and made and made.artifact.startswith(f"{folder}/") and (
+                made.artifact.endswith(f"-{stamp}")):
+            context.log.warning(
+                f"the same settings were trained as '{name}' ({made.artifact}); under another name "
+                "they are trained again. If the set was renamed, its old name saves this training")
+            return

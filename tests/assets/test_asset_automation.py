@@ -40,7 +40,7 @@ def look(instance, crater):
         nonlocal cursor
         with dg.build_sensor_context(instance=instance, cursor=cursor,
                                      resources={"crater": crater}) as context:
-            result = new_data.evaluate_tick(context)
+            result = new_data().evaluate_tick(context)
         cursor = result.cursor or cursor
         return result
     return tick
@@ -87,7 +87,16 @@ def test_no_data_set_or_one_that_is_gone(instance, tmp_path):
     for dataset, words in (("", "names no folder"), (str(tmp_path / "gone"), "gone")):
         with dg.build_sensor_context(
                 instance=instance, resources={"crater": Crater(dataset=dataset)}) as context:
-            assert words in new_data.evaluate_tick(context).skip_message
+            assert words in new_data().evaluate_tick(context).skip_message
+
+
+def test_the_sensor_says_what_it_does_and_names_a_job_only_where_it_launches_one(level):
+    for name in LEVELS:
+        level(name)
+        sensor = new_data()
+        assert sensor.has_jobs is (name != "offer")
+        assert f"CRATER_AUTOMATION={name}" in sensor.description
+        assert ("Launches prepare_data" in sensor.description) is (name != "offer")
 
 
 def test_levels(level):

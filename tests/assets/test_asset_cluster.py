@@ -1,9 +1,12 @@
 """The Kubernetes Job of every step, rendered from the real definitions and validated."""
 
+import re
+from pathlib import Path
 from types import SimpleNamespace
 
 import dagster as dg
 import pytest
+import yaml
 
 kubernetes = pytest.importorskip("kubernetes")
 pytest.importorskip("dagster_k8s")
@@ -19,6 +22,7 @@ from crater_assets.assets import ASSETS
 from crater_assets.definitions import defs
 from crater_assets.executors import chosen_executor
 
+DEPLOY = Path(__file__).resolve().parents[2] / "deploy" / "dagster"
 IMAGE = "europe-west4-docker.pkg.dev/project/crater/crater-code:1"
 GPU, SPOT = "nvidia.com/gpu", "cloud.google.com/gke-spot"
 # As the chart's run launcher and code location hand them to a run (deploy/dagster/values.yaml).
@@ -98,6 +102,9 @@ def test_every_step_has_a_job_that_kubernetes_accepts(jobs):
         assert env["CRATER_CACHE"] == "/scratch/cache"
         mounts = {mount["name"]: mount["mountPath"] for mount in container(job)["volumeMounts"]}
         assert mounts["scratch"] == "/scratch"
+        scratch, = [volume for volume in pod["volumes"] if volume["name"] == "scratch"]
+        limits = container(job)["resources"]["limits"]
+        assert scratch["emptyDir"]["sizeLimit"] == limits["ephemeral-storage"]
         requested = container(job)["resources"]["requests"]
         assert {"cpu", "memory", "ephemeral-storage"} <= set(requested)
 
@@ -134,3 +141,26 @@ def test_a_gpu_for_the_best_model_by_choice(jobs, tmp_path, monkeypatch):
         found = rendered(instance, defs.resolve_job_def("release"))
     assert container(found["best_model"])["resources"]["limits"][GPU] == "1"
     assert GPU not in container(found["serving_image"])["resources"]["limits"]
+
+
+def test_trainings_wait_in_a_queue_of_kueue_by_choice(jobs, tmp_path, monkeypatch):
+    """The label that the settings and the README name puts the Job, and nothing else, in it."""
+    from crater_assets.executors import SETTINGS
+
+    validate = pytest.importorskip("kubernetes_validate").validate
+    label = "kueue.x-k8s.io/queue-name"
+    queue, = [part for part in yaml.safe_load_all((DEPLOY / "kueue.yaml").read_text())
+              if part["kind"] == "LocalQueue"]
+    offered, = re.findall(r"    # (job_metadata: .*)", SETTINGS.read_text())
+    assert f"labels: {{{label}: {queue['metadata']['name']}}}" in (DEPLOY / "README.md").read_text()
+    path = tmp_path / "executors.yaml"
+    path.write_text(SETTINGS.read_text().replace(f"# {offered}", offered))
+    monkeypatch.setenv("CRATER_EXECUTOR_SETTINGS", str(path))
+    with instance_for_test({"run_launcher": LAUNCHER}) as instance:
+        found = rendered(instance, defs.resolve_job_def("crater_pipeline"))
+    for name, job in found.items():
+        waits = name in {asset.op.name for asset in ASSETS if asset.op.pool == "gpu"}
+        assert job["metadata"]["labels"].get(label) == (queue["metadata"]["name"] if waits else None)
+        assert job["spec"]["backoffLimit"] == 0
+        assert job.pop("at") == queue["metadata"]["namespace"]
+        validate(job, "1.33", strict=True)

@@ -16,7 +16,8 @@ DEPLOY = ROOT / "deploy" / "dagster"
 # The keys of Dagster's chart 1.13 that are used here, as its documentation and its schema have
 # them; None: whatever Kubernetes or Dagster takes there. The chart itself is on no package index.
 CHART = {
-    "global": {"serviceAccountName": None},
+    "global": {"serviceAccountName": None, "postgresqlSecretName": None},
+    "generatePostgresqlPasswordSecret": None,
     "serviceAccount": {"create": None, "annotations": None},
     "dagster-user-deployments": {"enabled": None, "enableSubchart": None, "deployments": {
         "name": None, "image": {"repository": None, "tag": None, "pullPolicy": None},
@@ -24,7 +25,7 @@ CHART = {
         "env": {"name": None, "value": None}, "resources": None}},
     "runLauncher": {"type": None, "config": {"k8sRunLauncher": {
         "imagePullPolicy": None, "loadInclusterConfig": None, "failPodOnRunFailure": None,
-        "runK8sConfig": {"containerConfig": None, "jobSpecConfig": None}}}},
+        "runK8sConfig": {"jobSpecConfig": None}}}},
     "concurrency": {"enabled": None, "pools": {"defaultLimit": None, "granularity": None},
                     "runs": {"maxConcurrentRuns": None,
                              "tagConcurrencyLimits": {"key": None, "limit": None}}},
@@ -37,7 +38,8 @@ CHART = {
         "runRetries": {"enabled": None, "maxRetries": None, "retryOnAssetOrOpFailure": None}},
     "computeLogManager": {"type": None, "config": {"gcsComputeLogManager": {
         "bucket": None, "prefix": None, "uploadInterval": None}}},
-    "postgresql": {"enabled": None, "postgresqlUsername": None, "postgresqlDatabase": None},
+    "postgresql": {"enabled": None, "postgresqlUsername": None, "postgresqlDatabase": None,
+                   "existingSecret": None},
     "telemetry": {"enabled": None},
 }
 
