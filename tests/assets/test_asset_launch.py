@@ -178,6 +178,31 @@ def test_a_second_dagster_dev_leaves_the_runs_of_others_alone(url, folder):
 
 
 @pytest.mark.slow
+def test_execute_all_on_the_checks_tab(backfill, url, folder):
+    """As the UI starts it: checks alone, of a partitioned asset, without a partition."""
+    checks = ("loss_finite_and_metric_present", "artifact_in_storage")
+    answer = launch.graphql(url, launch._LAUNCH_RUN, {"params": {
+        "selector": {"repositoryName": launch.REPOSITORY, "pipelineName": "__ASSET_JOB",
+                     "repositoryLocationName": launch.LOCATION, "assetSelection": [],
+                     "assetCheckSelection": [{"assetKey": {"path": ["checkpoint"]}, "name": name}
+                                             for name in checks]},
+        "runConfigData": {}, "executionMetadata": {"tags": []}}})["launchRun"]
+    launch.wait_for_run(url, answer["run"]["runId"], "checks", timeout_s=300)
+    with launch.instance_of(folder) as instance:
+        found = [entry.dagster_event.event_specific_data for entry in instance.all_logs(
+            answer["run"]["runId"], of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION)]
+    assert {(each.check_name, each.partition, each.passed) for each in found} == {
+        (name, partition, True) for name in checks for partition in GOOD}
+
+
+@pytest.mark.slow
+def test_the_launchpad_brings_no_data_set_of_another_day(url):
+    with pytest.raises(CraterError, match="Dagster refuses it.*dataset"):
+        launch.launch_job(url, "prepare_data", run_config={
+            "resources": {"crater": {"config": {"dataset": "/old"}}}})
+
+
+@pytest.mark.slow
 def test_what_dagster_refuses_is_said(url):
     with pytest.raises(CraterError, match="job nothing: Dagster refuses it"):
         launch.launch_job(url, "nothing")

@@ -6,10 +6,12 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import dagster as dg
 import pytest
 
+from crater_assets.assets.checkpoint import _tell_other_name
 from crater_assets.grids import LONGEST_NAME, short_names, value_text
 from crater_assets.partitions import hyperparameters_of, load_hyperparameters, wants_pretrained
 from crater_assets.resources import HYPERPARAMETERS, Crater, hyperparameters_file
@@ -47,6 +49,21 @@ def test_a_set_that_is_gone_is_named():
                                         "'baseline'. Put it back"):
         hyperparameters_of("baselin")
     assert hyperparameters_of("baseline") == {}
+
+
+def test_a_renamed_set_is_told_its_old_name(instance, crater):
+    said = []
+    context = SimpleNamespace(instance=instance, partition_key="new",
+                              log=SimpleNamespace(warning=said.append))
+    for name, stamp in (("old", "1234abcd"), ("other", "00000000")):
+        instance.report_runless_asset_event(dg.AssetMaterialization(
+            "checkpoint", partition=name,
+            metadata={"artifact": f"checkpoints/r/{name}-{stamp}"}))
+    _tell_other_name(context, crater.open_storage(), "checkpoints/other/new-1234abcd")
+    assert said == []
+    _tell_other_name(context, crater.open_storage(), "checkpoints/r/new-1234abcd")
+    line, = said
+    assert line.startswith("the same settings were trained as 'old' (checkpoints/r/old-1234abcd);")
 
 
 @pytest.mark.parametrize("entry, words", [
