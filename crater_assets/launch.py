@@ -41,8 +41,7 @@ def dagster_dev(folder: str | os.PathLike = ".", workspace: str | os.PathLike | 
                 home: str | os.PathLike | None = None) -> Iterator[str]:
     """Runs `dagster dev` (web server, daemon, code location) and gives its address.
 
-    Runs that an earlier call left unfinished are cancelled first, and those launched through
-    this module at the end; what others launched is left alone.
+    What was launched through this module ends with it; what others launched is left alone.
 
     Args:
       folder: where it runs; relative paths of the assets' variables start there.
@@ -184,8 +183,7 @@ def wait_for_backfill(url: str, backfill_id: str, what: str = "backfill", total:
 
 
 def cancel_unfinished(url: str) -> int:
-    """Cancels the runs launched from here that have not ended, with their backfills; returns
-    how many there were."""
+    """Cancels what was launched from here and has not ended, also backfills; returns how many."""
     runs = graphql(url, _UNFINISHED, {"tags": _tags(STARTED_BY)})["runsOrError"]["results"]
     backfills = {tag["value"] for run in runs for tag in run["tags"]
                  if tag["key"] == "dagster/backfill"}
