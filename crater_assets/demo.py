@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from crater_assets import launch
+from crater_assets import homes, launch
 from crater_assets.history import Materialization, last_materialization
 from crater_assets.partitions import PRETRAINED, hyperparameters, wants_pretrained
 from crater_assets.resources import Crater
@@ -59,7 +59,7 @@ def run(root: Path) -> dict[str, Any]:
     started = time.monotonic()
     folder = make_folder(root / "demo")
     # A history of its own: what else is going on in `make ui` is not touched.
-    home = launch.own_home(folder / "dagster", root / "dagster.yaml")
+    home = homes.own_home(folder / "dagster", root / "dagster.yaml")
     with launch.dagster_dev(root, log=folder / "dagster.log", home=home) as url:
         _say(f"Dagster runs at {url} while this lasts; its log is {folder / 'dagster.log'}")
         launch.wait_for_run(url, launch.launch_job(url, "prepare_data"), "data")
@@ -217,7 +217,7 @@ def ui_command(home: Path) -> str:
 
 def _last(root: Path, home: Path, asset: str, partition: str | None = None
           ) -> Materialization | None:
-    with launch.instance_of(root, home) as instance:
+    with homes.instance_of(root, home) as instance:
         return last_materialization(instance, asset, partition)
 
 

@@ -10,7 +10,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -19,8 +18,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from crater_assets.homes import cancel_left_over, instance_of, own_home, refuse_second_daemon
-from crater_assets.orphans import end_with_parent
+from crater_assets.homes import cancel_left_over, instance_of, refuse_second_daemon
+from crater_assets.orphans import command_ending_with_parent
 from crater_model.errors import CraterError
 from crater_model.files import make_folder
 from crater_model.progress import Progress
@@ -60,8 +59,8 @@ def dagster_dev(folder: str | os.PathLike = ".", workspace: str | os.PathLike | 
     workspace = Path(workspace) if workspace else folder / "workspace.yaml"
     log = Path(log) if log else make_folder(folder / ".dagster") / "dev.log"
     port = port or free_port()
-    command = [sys.executable, "-m", "dagster", "dev", "-w", str(workspace.absolute()),
-               "-h", "127.0.0.1", "-p", str(port)]
+    command = command_ending_with_parent("dagster", "dev", "-w", str(workspace.absolute()),
+                                         "-h", "127.0.0.1", "-p", str(port))
     with instance_of(folder, home) as instance:
         refuse_second_daemon(instance, home)
         backfills = cancel_left_over(instance, STARTED_BY, _UNFINISHED_STATES)
@@ -69,7 +68,7 @@ def dagster_dev(folder: str | os.PathLike = ".", workspace: str | os.PathLike | 
         # Its own session: in a script's background it would ignore the signals that end it.
         process = subprocess.Popen(
             command, cwd=folder, stdin=subprocess.DEVNULL, stdout=out, stderr=out,
-            start_new_session=True, preexec_fn=lambda: end_with_parent(signal.SIGINT),
+            start_new_session=True,
             env={**os.environ, **(env or {}), "DAGSTER_HOME": str(home)})
     url = f"http://127.0.0.1:{port}"
     try:
@@ -184,7 +183,8 @@ def wait_for_backfill(url: str, backfill_id: str, what: str = "backfill", total:
 
 def cancel_unfinished(url: str) -> int:
     """Cancels what was launched from here and has not ended, also backfills; returns how many."""
-    runs = graphql(url, _UNFINISHED, {"tags": _tags(STARTED_BY)})["runsOrError"]["results"]
+    runs = graphql(url, _UNFINISHED, {"tags": _tags(STARTED_BY), "states": _UNFINISHED_STATES})[
+        "runsOrError"]["results"]
     backfills = {tag["value"] for run in runs for tag in run["tags"]
                  if tag["key"] == "dagster/backfill"}
     for backfill in sorted(backfills):
@@ -332,9 +332,9 @@ _BACKFILL = """query($id: String!) { partitionBackfillOrError(backfillId: $id) {
   ... on PartitionBackfill { status error { message } runs { runId status startTime endTime
     stepKeysToExecute assetSelection { path } tags { key value } } } } }"""
 
-_UNFINISHED = """query($tags: [ExecutionTag!]) { runsOrError(filter: {tags: $tags,
-  statuses: [%s]}) { ... on Runs { results { runId tags { key value } } } } }""" % (
-    ", ".join(_UNFINISHED_STATES))
+_UNFINISHED = """query($tags: [ExecutionTag!], $states: [RunStatus!]) {
+  runsOrError(filter: {tags: $tags, statuses: $states}) {
+    ... on Runs { results { runId tags { key value } } } } }"""
 
 _TERMINATE = """mutation($ids: [String!]!) { terminateRuns(runIds: $ids,
   terminatePolicy: MARK_AS_CANCELED_IMMEDIATELY) { __typename } }"""

@@ -1,8 +1,8 @@
 """Processes that end with the one that started them, however that ends.
 
 Linux only. A step is forked from a server between it and its run's process, so that the kernel's
-signal at a parent's death (`end_with_parent`) would come from the wrong one: `end_steps_with_run`
-watches the run's process itself.
+signal at a parent's death (`command_ending_with_parent`) would come from the wrong one:
+`end_steps_with_run` watches the run's process itself.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import ctypes
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
 
@@ -18,12 +19,10 @@ _PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 _POLL_S = 0.05
 
 
-def end_with_parent(number: int = signal.SIGKILL) -> None:
-    """From now on the kernel sends this process a signal when the thread that started it ends.
-
-    Made to be a `preexec_fn`, which runs between fork and exec.
-    """
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(number), 0, 0, 0)
+def command_ending_with_parent(module: str, *arguments: str) -> list[str]:
+    """The command `python -m MODULE ARGUMENTS`, which the kernel interrupts (SIGINT) when the
+    thread that starts it ends."""
+    return [sys.executable, __file__, module, *arguments]  # the file alone imports no Dagster
 
 
 def end_steps_with_run() -> None:
@@ -47,3 +46,9 @@ def _end_with_run(process: int) -> None:
         time.sleep(_POLL_S)
     run.join()
     os.kill(process, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    # The signal is kept through exec. Set between fork and exec it might deadlock with threads.
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGINT), 0, 0, 0)
+    os.execv(sys.executable, [sys.executable, "-m", *sys.argv[1:]])

@@ -10,7 +10,7 @@ from crater_model.errors import DataError
 
 # What Dagster gives back of each kind of `metadata.Entry`.
 _VALUES: dict[str, tuple[type, ...]] = {
-    **{kind: (str,) for kind in ("text", "markdown", "path", "run")}, "int": (int,),
+    **dict.fromkeys(("text", "markdown", "path", "run"), (str,)), "int": (int,),
     "float": (float, int), "bool": (bool,), "json": (list, dict), "table": (object,)}
 
 
@@ -52,7 +52,9 @@ class Metadata(dict[str, Any]):
         Raises:
           DataError: it has another type.
         """
-        return self[key] if key in self else default
+        if key not in self:
+            return default
+        return self[key]
 
     def _words(self, what: str) -> str:
         by = "was reported by hand" if self._reported else "is another version's"

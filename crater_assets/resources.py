@@ -151,7 +151,8 @@ def crater_resource(crater: Crater) -> dg.ResourceDefinition:
     """The resource as the code location gives it: nothing of it can be set by a run, and each
     step's log begins with the data set."""
     def given(context: dg.InitResourceContext) -> Crater:
-        context.log.info(f"data set: {crater.source}; storage: {crater.storage}")
+        if context.log:
+            context.log.info(f"data set: {crater.source}; storage: {crater.storage}")
         return crater
 
     return dg.ResourceDefinition(given, config_schema={}, description=Crater.__doc__)

@@ -56,7 +56,7 @@ def _process(instance: dg.DagsterInstance, run_id: str) -> tuple[int, float] | N
     found = None
     for entry in instance.all_logs(run_id, of_type=dg.DagsterEventType.ENGINE_EVENT):
         event = entry.dagster_event
-        data = event.event_specific_data
-        if event.step_key is None and data is not None and "pid" in data.metadata:
-            found = int(data.metadata["pid"].value), entry.timestamp
+        if event is not None and event.step_key is None and (
+                pid := event.engine_event_data.metadata.get("pid")):
+            found = int(str(pid.value)), entry.timestamp
     return found

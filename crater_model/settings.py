@@ -174,7 +174,7 @@ def _typed(key: str, kind: str, value: Any) -> Any:
         raise ConfigError(f"'{key}': got {value!r}, expected {kind}")
     if isinstance(value, float) and not math.isfinite(value):
         raise ConfigError(f"'{key}': got {value!r}, expected a finite number")
-    if kind in ("int", "float"):
+    if isinstance(value, (int, float)) and kind in ("int", "float"):
         _check_range(key, value)
     return value
 

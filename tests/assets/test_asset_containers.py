@@ -19,7 +19,7 @@ import yaml
 
 pytest.importorskip("dagster_docker")
 
-from crater_assets import launch
+from crater_assets import homes, launch
 from crater_assets.executors.containers import StepContainers, _context
 from crater_assets.history import last_materialization
 from crater_assets.resources import Crater
@@ -170,8 +170,8 @@ def test_a_training_is_cancelled_and_killed_and_goes_on_where_it_was(host, run_a
 
 @pytest.mark.slow
 def test_a_run_that_lost_its_process_goes_on_in_one_container(host, run_assets):
-    home = launch.own_home(host.folder / "own", ROOT / "dagster.yaml")
-    with launch.instance_of(host.folder, home) as instance:
+    home = homes.own_home(host.folder / "own", ROOT / "dagster.yaml")
+    with homes.instance_of(host.folder, home) as instance:
         assert run_assets(instance, host.crater, "annotated_images", "tfrecords").success
         with launch.dagster_dev(host.folder, ROOT / "workspace.yaml", home=home,
                                 timeout_s=180) as url:

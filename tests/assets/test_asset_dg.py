@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from crater_assets import launch
+from crater_assets import homes, launch
 from crater_model.errors import CraterError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,7 +30,7 @@ def test_the_readmes_first_command(tmp_path):
     make = subprocess.run(["make", "-n", "ui"], cwd=ROOT, capture_output=True, text=True,
                           check=True).stdout.strip().splitlines()[-1]
     assert make == f"DAGSTER_HOME={ROOT} .venv/bin/dg dev"
-    home, port = launch.own_home(tmp_path, ROOT / "dagster.yaml"), launch.free_port()
+    home, port = homes.own_home(tmp_path, ROOT / "dagster.yaml"), launch.free_port()
     with open(tmp_path / "log", "wb") as log:
         process = subprocess.Popen(
             [DG, "dev", "--port", str(port)], cwd=ROOT, stdout=log, stderr=log,
@@ -44,7 +44,7 @@ def test_the_readmes_first_command(tmp_path):
         process.wait(60)
     said = (tmp_path / "log").read_text()
     assert "superseded" not in said and "Error" not in said, said
-    with launch.instance_of(ROOT, home) as instance:
+    with homes.instance_of(ROOT, home) as instance:
         assert instance.get_daemon_heartbeats()
 
 

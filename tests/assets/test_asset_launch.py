@@ -12,7 +12,7 @@ import dagster as dg
 import pytest
 import yaml
 
-from crater_assets import launch
+from crater_assets import homes, launch
 from crater_assets.history import last_failure, last_materialization
 from crater_model.errors import CraterError
 from tests.tiny import TINY
@@ -82,7 +82,7 @@ def test_a_backfill_of_eight_sets_of_which_two_fail(backfill, url, folder):
     assert "checkpoint[diverging] failure: checkpoint: " in backfill and "the loss is" in backfill
     assert "lower the learning rate" in backfill
     assert "checkpoint[impossible] failure: checkpoint: " in backfill
-    with launch.instance_of(folder) as instance:
+    with homes.instance_of(folder) as instance:
         runs = [record for record in instance.get_run_records()
                 if record.dagster_run.tags.get("dagster/partition")]
         assert len(runs) == 8
@@ -103,7 +103,7 @@ def test_a_backfill_of_eight_sets_of_which_two_fail(backfill, url, folder):
 @pytest.mark.slow
 def test_the_best_of_those_that_trained_is_released(backfill, url, folder):
     launch.wait_for_run(url, launch.launch_job(url, "release"), timeout_s=900)
-    with launch.instance_of(folder) as instance:
+    with homes.instance_of(folder) as instance:
         scores = {name: last_materialization(instance, "checkpoint", name).metadata["score"]
                   for name in GOOD}
         best = last_materialization(instance, "best_model").metadata
@@ -126,7 +126,7 @@ def test_a_second_backfill_trains_only_what_is_missing(backfill, url, folder):
         launch.wait_for_backfill(url, launch.launch_backfill(url, ["checkpoint"], again), total=3,
                                  timeout_s=1800)
     assert str(error.value).count(" failure: ") == 1
-    with launch.instance_of(folder) as instance:
+    with homes.instance_of(folder) as instance:
         for name in GOOD[-2:]:
             made = last_materialization(instance, "checkpoint", name)
             assert made.metadata["reused"] is True and made.metadata["run"] != made.run_id
@@ -154,7 +154,7 @@ def test_a_backfill_from_the_command_line(backfill, url, folder):
         [sys.executable, "-m", "dagster", "job", "backfill", "-w", str(ROOT / "workspace.yaml"),
          "-j", "train", "--partitions", "longer", "--noprompt"], cwd=folder, check=True,
         env={**os.environ, **ENVIRONMENT, "DAGSTER_HOME": str(folder)})
-    with launch.instance_of(folder) as instance:
+    with homes.instance_of(folder) as instance:
         run, = instance.get_runs(dg.RunsFilter(job_name="train"))
         assert run.tags["dagster/partition"] == "longer"
         launch.wait_for_run(url, run.run_id, "train", timeout_s=300)
@@ -168,7 +168,7 @@ def test_a_second_dagster_dev_leaves_the_runs_of_others_alone(url, folder):
         with launch.dagster_dev(folder, ROOT / "workspace.yaml", env=ENVIRONMENT):
             pass
     assert str(folder) in str(error.value) and "\n" not in str(error.value)
-    home = launch.own_home(folder / "own", ROOT / "dagster.yaml")
+    home = homes.own_home(folder / "own", ROOT / "dagster.yaml")
     with launch.dagster_dev(folder, ROOT / "workspace.yaml", ENVIRONMENT, home=home) as other:
         assert not launch.graphql(other, "{ runsOrError { ... on Runs { results { runId } } } }"
                                   )["runsOrError"]["results"]
@@ -188,7 +188,7 @@ def test_execute_all_on_the_checks_tab(backfill, url, folder):
                                              for name in checks]},
         "runConfigData": {}, "executionMetadata": {"tags": []}}})["launchRun"]
     launch.wait_for_run(url, answer["run"]["runId"], "checks", timeout_s=300)
-    with launch.instance_of(folder) as instance:
+    with homes.instance_of(folder) as instance:
         found = [entry.dagster_event.event_specific_data for entry in instance.all_logs(
             answer["run"]["runId"], of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION)]
     assert {(each.check_name, each.partition, each.passed) for each in found} == {
@@ -224,7 +224,7 @@ def test_it_stops_with_all_its_processes_and_runs_are_cancelled(tmp_path, tiny_d
     with pytest.raises(OSError):
         urllib.request.urlopen(url, timeout=2)
     assert not [pid for pid in processes() if f"{folder}" in environment_of(pid)]
-    with launch.instance_of(folder) as instance:
+    with homes.instance_of(folder) as instance:
         assert instance.get_run_by_id(run).status == dg.DagsterRunStatus.CANCELED
 
 

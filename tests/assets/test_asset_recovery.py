@@ -9,7 +9,7 @@ import dagster as dg
 import pytest
 import yaml
 
-from crater_assets import launch
+from crater_assets import homes, launch
 from crater_assets.history import last_materialization
 from crater_assets.run_launcher import runs_since
 from crater_model.training.history import read_history
@@ -50,7 +50,7 @@ def folder(tmp_path, make_dataset):
 
 @pytest.mark.slow
 def test_a_killed_run_and_a_reboot(folder):
-    with launch.instance_of(folder) as instance:
+    with homes.instance_of(folder) as instance:
         with launch.dagster_dev(folder, ROOT / "workspace.yaml", ENVIRONMENT,
                                 timeout_s=180) as url:
             launch.wait_for_run(url, launch.launch_job(url, "prepare_data"), timeout_s=300)
