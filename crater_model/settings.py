@@ -24,6 +24,7 @@ SCHEMA = Path(__file__).with_name("settings.json")
 # Of an exported model; see `detector.input_types`.
 INPUT_TYPES = ("image_bytes", "image_tensor", "tf_example")
 INIT_CHECKPOINT = "task.init_checkpoint"
+MAX_MEGAPIXELS = 100.0  # of one image file; see `detector.decoding`
 PRESETS = ("demo", "chips_256", "resnet50_1024", "resnet101_1024", "legacy_1024")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from crater_model.commands.options import Values, add_command, height_width, scales, setting, whole
-from crater_model.settings import INPUT_TYPES, PRESETS
+from crater_model.settings import INPUT_TYPES, MAX_MEGAPIXELS, PRESETS
 
 
 def train(commands) -> None:
@@ -75,7 +75,8 @@ def export(commands) -> None:
         path = export_saved_model(
             options.model_dir, options.out, options.model_version,
             inference_input_type=options.input_type, inference_input_shape=options.input_shape,
-            score_threshold=options.score_threshold, nms_iou_threshold=options.nms_iou_threshold)
+            score_threshold=options.score_threshold, nms_iou_threshold=options.nms_iou_threshold,
+            max_megapixels=options.max_megapixels)
         return {"saved_model": str(path), "version": int(path.name)}
 
     command = add_command(commands, "export", "write a SavedModel version for TF Serving", run)
@@ -92,3 +93,5 @@ def export(commands) -> None:
     command.add_argument("--nms-iou-threshold", type=float, metavar="IOU",
                          help="overlap from which the weaker of two detections is dropped; "
                          "the experiment's by default")
+    command.add_argument("--max-megapixels", type=float, default=MAX_MEGAPIXELS, metavar="MPX",
+                         help="an image file of more is refused before it is decoded")

@@ -9,9 +9,11 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
+from crater_model.detector.decoding import check_sizes, decode
 from crater_model.detector.experiment import Experiment
 from crater_model.detector.inputs import fit_scale, resize_image, standardize_and_pad
 from crater_model.records.schema import ENCODED
+from crater_model.settings import MAX_MEGAPIXELS
 
 Outputs = dict[str, tf.Tensor]
 
@@ -24,14 +26,18 @@ class DetectionModule(tf.Module):
     the image as it was sent, `detection_scores` float32 [batch, K], `detection_classes` int64
     [batch, K], `detection_masks` uint8 [batch, K, M, M] (probability x 255 on the box),
     `num_detections` int32 [batch].
+
+    An image file of more than `max_megapixels` is refused before it is decoded; as many pixels are
+    decoded at the same time, each of which takes some 17 bytes.
     """
 
-    def __init__(self, experiment: Experiment, model, card: str = ""):
+    def __init__(self, experiment: Experiment, model, card: str = "",
+                 max_megapixels: float = MAX_MEGAPIXELS):
         super().__init__()
         # Only the weights are tracked: Keras would save a training graph of each layer too.
         self._weights = list(model.variables)
         self._call = lambda images, shape: model(images, image_shape=shape, training=False)
-        self._card = card
+        self._card, self._max_megapixels = card, max_megapixels
         self._size = tuple(experiment.task.model.input_size[:2])
 
     def detect(self, input_type: str) -> Callable[[tf.Tensor], Outputs]:
@@ -41,22 +47,34 @@ class DetectionModule(tf.Module):
 
     def detect_bytes(self, image_bytes: tf.Tensor) -> Outputs:
         """Detections in PNG or JPEG files, string [batch]."""
-        return self._detect(image_bytes, _decode)
+        with tf.device("cpu:0"):
+            files, pixels = check_sizes(image_bytes, self._max_megapixels)
+            read = tf.cond(pixels <= self._max_megapixels * 1e6,
+                           lambda: self._read(files, decode, 10),
+                           lambda: self._read(files, decode, 1))  # one after the other
+        return self._detect(read)
 
     def detect_tensor(self, image_tensor: tf.Tensor) -> Outputs:
         """Detections in images uint8 [batch, h, w, 3]."""
-        return self._detect(image_tensor, tf.identity)
+        with tf.device("cpu:0"):
+            read = self._read(image_tensor, tf.identity, 10)
+        return self._detect(read)
 
     def detect_examples(self, tf_example: tf.Tensor) -> Outputs:
         """Detections in serialised `tf.train.Example`s, string [batch]."""
         wanted = {ENCODED: tf.io.FixedLenFeature([], tf.string)}
         return self.detect_bytes(tf.io.parse_example(tf_example, wanted)[ENCODED])
 
-    def _detect(self, batch: tf.Tensor, read: Callable[[tf.Tensor], tf.Tensor]) -> Outputs:
-        with tf.device("cpu:0"):
-            images, info = tf.map_fn(
-                lambda one: self._prepare(read(one)), batch, fn_output_signature=(
-                    tf.TensorSpec([*self._size, 3], tf.float32), tf.TensorSpec([3, 2], tf.float32)))
+    def _read(self, batch: tf.Tensor, read: Callable[[tf.Tensor], tf.Tensor],
+              at_a_time: int) -> tuple[tf.Tensor, tf.Tensor]:
+        """All images as the network reads them, and of each what `_prepare` says."""
+        return tf.map_fn(
+            lambda one: self._prepare(read(one)), batch, parallel_iterations=at_a_time,
+            fn_output_signature=(tf.TensorSpec([*self._size, 3], tf.float32),
+                                 tf.TensorSpec([3, 2], tf.float32)))
+
+    def _detect(self, read: tuple[tf.Tensor, tf.Tensor]) -> Outputs:
+        images, info = read
         shapes, visible, factors = info[:, 0], info[:, 1], info[:, 2]
         outputs = self._call(images, visible)
         most = tf.shape(outputs["detection_boxes"])[1]
@@ -93,7 +111,3 @@ class DetectionModule(tf.Module):
         visible = tf.cast(tf.shape(scaled)[:2], tf.float32)
         return standardize_and_pad(scaled, self._size), tf.stack([shape, visible, factors])
 
-
-def _decode(encoded: tf.Tensor) -> tf.Tensor:
-    image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
-    return tf.ensure_shape(image, [None, None, 3])

@@ -17,11 +17,12 @@ import tensorflow as tf
 from crater_model.detector.detector import MODEL_CARD, load_trained
 from crater_model.detector.input_types import input_spec
 from crater_model.detector.serving_module import DetectionModule
-from crater_model.errors import CraterError
+from crater_model.errors import ConfigError, CraterError
 from crater_model.export.card import model_card
 from crater_model.export.operations import check_operations
 from crater_model.export.warmup import SIGNATURE, WARMUP, WARMUP_BATCHES, write_warmup
 from crater_model.files import whole_folder, write_json
+from crater_model.settings import MAX_MEGAPIXELS
 
 DESCRIBE = "describe"
 
@@ -33,6 +34,7 @@ def export_saved_model(model_dir: str | Path, out_dir: str | Path, version: int 
                        inference_input_shape: Sequence[int] | None = None,
                        score_threshold: float | None = None,
                        nms_iou_threshold: float | None = None,
+                       max_megapixels: float = MAX_MEGAPIXELS,
                        metrics: dict[str, Any] | None = None) -> Path:
     """Writes the best checkpoint of a model directory as a SavedModel version.
 
@@ -48,6 +50,7 @@ def export_saved_model(model_dir: str | Path, out_dir: str | Path, version: int 
       inference_input_shape: [height, width] px to which image_tensor is held; any if None.
       score_threshold, nms_iou_threshold: 0..1, the lowest score of a detection, and the
         overlap from which the weaker of two is dropped; what the experiment says if None.
+      max_megapixels: an image file of more is refused before it is decoded.
       metrics: further scores for the model card, such as those on the test split.
 
     Returns:
@@ -59,13 +62,18 @@ def export_saved_model(model_dir: str | Path, out_dir: str | Path, version: int 
         operation that the stock server lacks.
     """
     spec = input_spec(inference_input_type, inference_input_shape)
+    if not max_megapixels > 0:
+        raise ConfigError(f"max_megapixels: got {max_megapixels:g}, expected a number above 0")
     target = _free_version(Path(out_dir), version)
     experiment, model = load_trained(model_dir, score_threshold=score_threshold,
                                      nms_iou_threshold=nms_iou_threshold)
     card = {**model_card(model_dir, experiment, int(target.name), metrics),
             "inference_input_type": inference_input_type,
-            "inference_input_shape": list(inference_input_shape or []) or None}
-    module = DetectionModule(experiment, model, json.dumps(card))
+            "inference_input_shape": list(inference_input_shape or []) or None,
+            # Servers that join requests join them whatever their sizes; pixels must be of one.
+            "batching": inference_input_type != "image_tensor" or inference_input_shape is not None,
+            "max_megapixels": None if inference_input_type == "image_tensor" else max_megapixels}
+    module = DetectionModule(experiment, model, json.dumps(card), max_megapixels)
     serve = tf.function(module.detect(inference_input_type), input_signature=[spec],
                         autograph=False)
     describe = tf.function(module.describe, input_signature=[
