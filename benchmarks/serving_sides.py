@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import statistics
 import subprocess
@@ -46,7 +47,8 @@ def prepare(folder: str, model: str | None, craters: list[int], steps: int) -> d
         write_old(models / f"old_{count}", places, count)
     names = sorted(path.name for path in models.iterdir() if path.is_dir())
     (root / "models.config").write_text("model_config_list {\n" + "".join(
-        f'  config {{ name: "{name}" base_path: "{models / name}" }}\n' for name in names) + "}\n")
+        f'  config {{ name: "{name}" base_path: "{models / name}" model_platform: "tensorflow" }}\n'
+        for name in names) + "}\n")
     return {"model": str(model), "masks_of_the_model": len(masks)}
 
 
@@ -111,9 +113,10 @@ def server(folder: str, *flags: str) -> Iterator[tuple[int, int]]:
 
     port, rest = free_port(), free_port()
     process = subprocess.Popen(
-        [sys.executable, "-m", "crater_model.serving", "--host=127.0.0.1", f"--port={port}",
+        [sys.executable, "-m", "crater_model.serving", f"--port={port}",
          f"--rest_api_port={rest}", f"--model_config_file={folder}/models.config",
-         "--enable_grpc_healthcheck_service", "--enable_batching", *flags], stderr=subprocess.DEVNULL)
+         "--enable_grpc_healthcheck_service", "--enable_batching", *flags],
+        stderr=subprocess.DEVNULL, env=os.environ | {"CRATER_SERVING_HOST": "127.0.0.1"})
     try:
         with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
             health_pb2_grpc.HealthStub(channel).Check(

@@ -66,7 +66,8 @@ def serve(commands) -> None:
                          help="gRPC's answers in gzip: for slow networks")
     command.add_argument("--max-batch-size", type=whole, default=batching.max_batch_size,
                          metavar="N",
-                         help="images of several requests run together; 1: no batching")
+                         help="images of several requests run together, and of one request at "
+                         "most; 1: no batching")
     command.add_argument("--batch-timeout-ms", type=float, default=batching.batch_timeout_ms,
                          metavar="MS",
                          help="how long requests that wait together wait for more")
@@ -74,12 +75,12 @@ def serve(commands) -> None:
                          metavar="N",
                          help="batches run at the same time")
     command.add_argument("--max-queued", type=whole, default=batching.max_queued, metavar="N",
-                         help="requests that may wait; more are answered RESOURCE_EXHAUSTED")
+                         help="requests that may wait; more are answered UNAVAILABLE")
     command.add_argument("--max-request-mb", type=whole, default=limits.max_request_mb,
                          metavar="MIB",
                          help="size of a request")
     command.add_argument("--max-images", type=whole, default=limits.max_images, metavar="N",
-                         help="images of a request")
+                         help="images of a request, without batching")
     command.add_argument("--max-megapixels", type=float, default=limits.max_megapixels,
                          metavar="MPX",
                          help="decoded pixels of a request; each needs some 17 bytes of memory")

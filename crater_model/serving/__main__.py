@@ -2,92 +2,103 @@
 
 With it a container or a script made for TF Serving runs where TF Serving's binary is not
 at hand. It is meant for development and tests.
+
+It takes the flags that the real one knows and no other. It listens on every interface, as that
+does, unless $CRATER_SERVING_HOST names an address.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from crater_model.errors import CraterError, ServingError
+from crater_model.errors import ConfigError, CraterError, ServingError
+from crater_model.serving import flags
 from crater_model.serving.config import batching_of, metrics_path_of, models_of
-from crater_model.serving.settings import POLL_SECONDS, Batching
+from crater_model.serving.settings import Batching
 
-
-def _switch(text: str) -> bool:
-    if text.lower() in ("true", "t", "1", "false", "f", "0"):
-        return text.lower() in ("true", "t", "1")
-    raise argparse.ArgumentTypeError(f"{text!r} is neither true nor false")
-
-
-def _arguments(text: str) -> dict[str, int | str]:
-    pairs = [part.partition("=") for part in text.split(",") if part]
-    if not all(key and equals for key, equals, _ in pairs):
-        raise argparse.ArgumentTypeError(f"{text!r}: expected KEY=VALUE, several with commas")
-    return {key: int(value) if value.lstrip("-").isdigit() else value for key, _, value in pairs}
-
-
-def parser() -> argparse.ArgumentParser:
-    """The flags of tensorflow_model_server that this server takes."""
-    flags = argparse.ArgumentParser("crater_model.serving", description=__doc__,
-                                    allow_abbrev=False)
-    flags.add_argument("--host", default="0.0.0.0", help="address to listen on")
-    flags.add_argument("--port", type=int, default=8500, help="gRPC port")
-    flags.add_argument("--rest_api_port", type=int, default=0, help="REST port; 0: no REST")
-    flags.add_argument("--model_name", default="default")
-    flags.add_argument("--model_base_path", type=Path)
-    flags.add_argument("--model_config_file", type=Path, help="ModelServerConfig as text")
-    flags.add_argument("--batching_parameters_file", type=Path)
-    flags.add_argument("--monitoring_config_file", type=Path)
-    flags.add_argument("--file_system_poll_wait_seconds", type=float, default=POLL_SECONDS,
-                       help="look for new versions this often; 0: only at the start")
-    flags.add_argument("--grpc_channel_arguments", type=_arguments, default={},
-                       metavar="KEY=VALUE[,...]", help="settings of gRPC")
-    for name in ("enable_batching", "enable_grpc_healthcheck_service",
-                 "allow_version_labels_for_unavailable_models",
-                 "enable_serialization_as_tensor_content"):
-        flags.add_argument(f"--{name}", type=_switch, nargs="?", const=True, default=False)
-    return flags
-
-
-def _batching(flags) -> Batching:
-    if not flags.enable_batching:
-        return Batching(max_batch_size=1, num_batch_threads=os.cpu_count() or 1)
-    return batching_of(flags.batching_parameters_file) if flags.batching_parameters_file \
-        else Batching()
+HOST = "CRATER_SERVING_HOST"
+# What has an effect here. Of the others, those that a client would notice are refused, and those
+# that tune TF Serving are passed over.
+_TAKEN = {"port", "rest_api_port", "rest_api_timeout_in_ms", "model_name", "model_base_path",
+          "model_config_file", "enable_batching", "batching_parameters_file",
+          "monitoring_config_file", "file_system_poll_wait_seconds", "grpc_channel_arguments",
+          "enable_grpc_healthcheck_service", "allow_version_labels_for_unavailable_models",
+          "enable_serialization_as_tensor_content"}
+_NOTICED = {"grpc_socket_path", "rest_api_enable_cors_support", "use_alts_credentials",
+            "ssl_config_file", "platform_config_file", "saved_model_tags", "prefer_tflite_model",
+            "enable_per_model_batching_parameters", "model_config_file_poll_wait_seconds",
+            "enable_signature_method_name_check", "version"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serves until SIGTERM; gives the exit code."""
-    flags = parser().parse_args(arguments)
     try:
-        for file in (flags.model_config_file, flags.batching_parameters_file,
-                     flags.monitoring_config_file):
-            if file is not None and not file.is_file():
-                raise ServingError(f"{file}: no such file")
-        if not flags.model_config_file and not flags.model_base_path:
-            raise ServingError("give --model_config_file or --model_base_path")
-        from crater_model.serving.models import Model
-        from crater_model.serving.server import Server, run
+        options = flags.parse(sys.argv[1:] if arguments is None else arguments)
+        _check(options)
+        from crater_model.serving.server import run
 
-        if flags.model_config_file:
-            models = models_of(flags.model_config_file,
-                               flags.allow_version_labels_for_unavailable_models)
-        else:
-            models = [Model(flags.model_name, flags.model_base_path)]
-        run(Server(models, grpc_port=flags.port, rest_port=flags.rest_api_port or None,
-                   host=flags.host, enable_health=flags.enable_grpc_healthcheck_service,
-                   batching=_batching(flags), poll_s=flags.file_system_poll_wait_seconds,
-                   channel_arguments=flags.grpc_channel_arguments,
-                   metrics_path=flags.monitoring_config_file
-                   and metrics_path_of(flags.monitoring_config_file)))
+        run(_server(options))
     except CraterError as error:
-        print(error, file=sys.stderr)
+        print(f"Failed to start server. Error: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def _check(options: Mapping) -> None:
+    for name, value in options.items():
+        if value != flags.FLAGS[name] and name not in _TAKEN:
+            if name in _NOTICED:
+                raise ConfigError(f"--{name}: TF Serving knows this flag, and this stand-in does "
+                                  "not do what it says")
+            print(f"--{name} has no effect here", file=sys.stderr, flush=True)
+    for name in ("model_config_file", "batching_parameters_file", "monitoring_config_file"):
+        if options[name] and not Path(options[name]).is_file():
+            raise ServingError(f"{options[name]}: no such file")
+    if not options["model_config_file"] and not options["model_base_path"]:
+        raise ServingError("give --model_config_file or --model_base_path")
+    if options["batching_parameters_file"] and not options["enable_batching"]:
+        raise ServingError("--batching_parameters_file is given without --enable_batching")
+    _channel_arguments(options["grpc_channel_arguments"])
+    if not options["port"]:
+        raise ServingError("--port: 0, expected a port: the API is not served without gRPC")
+
+
+def _server(options: Mapping):
+    from crater_model.serving.models import Model
+    from crater_model.serving.server import Server
+
+    if options["model_config_file"]:
+        models = models_of(Path(options["model_config_file"]),
+                           options["allow_version_labels_for_unavailable_models"])
+    else:
+        models = [Model(options["model_name"], options["model_base_path"])]
+    monitoring = options["monitoring_config_file"]
+    return Server(
+        models, grpc_port=options["port"], rest_port=options["rest_api_port"] or None,
+        host=os.environ.get(HOST) or "0.0.0.0",
+        enable_health=options["enable_grpc_healthcheck_service"], batching=_batching(options),
+        poll_s=options["file_system_poll_wait_seconds"],
+        rest_timeout_s=options["rest_api_timeout_in_ms"] / 1e3,
+        tensor_content=options["enable_serialization_as_tensor_content"],
+        channel_arguments=_channel_arguments(options["grpc_channel_arguments"]),
+        metrics_path=metrics_path_of(Path(monitoring)) if monitoring else None)
+
+
+def _batching(options: Mapping) -> Batching:
+    if not options["enable_batching"]:
+        return Batching(max_batch_size=1, num_batch_threads=os.cpu_count() or 1)
+    file = options["batching_parameters_file"]
+    return batching_of(Path(file)) if file else Batching()
+
+
+def _channel_arguments(text: str) -> dict[str, int | str]:
+    pairs = [part.partition("=") for part in text.split(",") if part]
+    if not all(key and equals for key, equals, _ in pairs):
+        raise ConfigError(f"--grpc_channel_arguments={text}: expected KEY=VALUE, several with commas")
+    return {key: int(value) if value.lstrip("-").isdigit() else value for key, _, value in pairs}
 
 
 if __name__ == "__main__":

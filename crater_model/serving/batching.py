@@ -1,12 +1,17 @@
 """Server-side batching: requests that wait together run as one, in a queue with an end.
 
-Requests to the same version and signature whose arrays fit are joined along axis 0, run
-once, and split again. A few threads run batches; the queue before them is bounded, and a
-request that finds it full is refused at once, so that a flood costs no memory.
+The rules are TF Serving's (batching_session.cc, and TensorFlow's shared_batch_scheduler.h):
+requests for the same outputs of the same signature of a version are joined along axis 0, whatever
+their sizes, run once, and split again; what fails fails for all that were joined. The queue is
+bounded, and a request that finds it full is refused at once, so that a flood costs no memory.
+
+It differs in what no answer shows: a lone request does not wait for others, a batch takes from
+the queue what fits and not only what comes next, and the queue counts requests and not batches.
 """
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -15,6 +20,7 @@ from dataclasses import dataclass, field
 import grpc
 import numpy as np
 
+from crater_model.serving.joining import join, rows_of, split
 from crater_model.serving.monitoring import QUEUING_LATENCY, RUNTIME_LATENCY, Metrics
 from crater_model.serving.servable import ModelVersion, RequestError
 from crater_model.serving.settings import Batching
@@ -27,31 +33,33 @@ class Task:
     """A request on its way through the queue.
 
     Attributes:
-      model: its model's name, for metrics.
       inputs: as `ModelVersion.checked` gives them.
-      megapixels: of its images, which bound what is joined.
+      outputs: the names of those wanted.
+      model: its model's name, for metrics.
       gone: says whether the client has given up.
+      deadline: on `time.monotonic`; it is answered then at the latest.
+      megapixels: of its images, which bound what is joined.
+      rows: of its inputs, where requests are joined.
     """
 
     version: ModelVersion
     signature: str
     inputs: Mapping[str, np.ndarray]
+    outputs: frozenset[str]
     model: str = ""
-    megapixels: float = 0.0
     gone: Callable[[], bool] = lambda: False
+    deadline: float = math.inf
+    megapixels: float = 0.0
+    rows: int = 0
     arrived: float = field(default_factory=time.monotonic)
     done: threading.Event = field(default_factory=threading.Event)
     result: dict[str, np.ndarray] | None = None
     error: RequestError | None = None
 
-    def __post_init__(self):
-        lengths = {len(array) if array.ndim else 0 for array in self.inputs.values()}
-        joins = self.version.by_rows(self.signature) and len(lengths) == 1
-        self.rows = lengths.pop() if joins else 0
-        # Tasks of equal keys can be joined; one without rows is joined with nothing.
-        self.key = (self.version, self.signature, tuple(sorted(
-            (name, array.dtype.kind, array.shape[1:])
-            for name, array in self.inputs.items()))) if self.rows else object()
+    @property
+    def key(self) -> tuple:
+        """Equal for requests that can be joined."""
+        return self.version, self.signature, self.outputs
 
     def end(self, result=None, error: RequestError | None = None) -> None:
         if not self.done.is_set():
@@ -74,12 +82,28 @@ class Batcher:
         for thread in self._threads:
             thread.start()
 
+    def check(self, task: Task) -> None:
+        """Counts the rows of a task where requests are joined.
+
+        Raises:
+          RequestError: INVALID_ARGUMENT where its inputs have no rows or not the same number, or
+            more than a batch may have.
+        """
+        if not self._settings.joins:
+            return
+        task.rows, most = rows_of(task.inputs), self._settings.max_batch_size
+        if task.rows > most:
+            raise RequestError(
+                grpc.StatusCode.INVALID_ARGUMENT,
+                f"Task size {task.rows} is larger than maximum input batch size {most}")
+
     def predict(self, task: Task) -> dict[str, np.ndarray]:
         """Waits for the task's outputs.
 
         Raises:
-          RequestError: RESOURCE_EXHAUSTED when the queue is full, CANCELLED when the client
-            has given up, UNAVAILABLE when the server stops, and what the model raises.
+          RequestError: UNAVAILABLE when the queue is full or the server stops, CANCELLED when
+            the client has given up, DEADLINE_EXCEEDED when its time is over, and what the model
+            raises for it or for one that it was joined with.
         """
         with self._changed:
             if self._closed:
@@ -88,14 +112,19 @@ class Batcher:
                 self._forget_the_gone()
             if len(self._queue) >= self._settings.max_queued:
                 raise RequestError(
-                    grpc.StatusCode.RESOURCE_EXHAUSTED,
-                    f"{len(self._queue)} requests are waiting, as many as this server keeps "
-                    "(max_queued, max_enqueued_batches); try again later or add a server")
+                    grpc.StatusCode.UNAVAILABLE,
+                    "The batch scheduling queue to which this task was submitted is full; "
+                    f"{len(self._queue)} requests are waiting (max_queued, max_enqueued_batches); "
+                    "try again later or add a server")
             self._queue.append(task)
             self._changed.notify_all()
-        while not task.done.wait(_LOOK_S):
+        while not task.done.wait(min(_LOOK_S, max(0.0, task.deadline - time.monotonic()))):
             if task.gone():
-                self._drop(task)
+                self._drop(task, _given_up())
+            elif time.monotonic() >= task.deadline:
+                self._drop(task, RequestError(
+                    grpc.StatusCode.DEADLINE_EXCEEDED,
+                    "Timed out waiting for the model (rest_api_timeout_in_ms)"))
         if task.error:
             raise task.error
         assert task.result is not None
@@ -113,16 +142,16 @@ class Batcher:
         for thread in self._threads:
             thread.join()
 
-    def _drop(self, task: Task) -> None:
+    def _drop(self, task: Task, error: RequestError) -> None:
         with self._changed:
             if task in self._queue:
                 self._queue.remove(task)
-        task.end(error=RequestError(grpc.StatusCode.CANCELLED, "the client has given up"))
+        task.end(error=error)
 
     def _forget_the_gone(self) -> None:
         for task in [task for task in self._queue if task.gone()]:
             self._queue.remove(task)
-            task.end(error=RequestError(grpc.StatusCode.CANCELLED, "the client has given up"))
+            task.end(error=_given_up())
 
     def _work(self) -> None:
         while batch := self._take():
@@ -149,8 +178,10 @@ class Batcher:
 
     def _joinable(self) -> list[Task]:
         """The first of the queue, and those behind it that fit into a batch with it."""
-        batch, first = [], self._queue[0]
-        rows, megapixels = 0, 0.0
+        first = self._queue[0]
+        if not self._settings.joins:
+            return [first]
+        batch, rows, megapixels = [], 0, 0.0
         for task in self._queue:
             fits = (rows + task.rows <= self._settings.max_batch_size
                     and megapixels + task.megapixels <= self._max_megapixels)
@@ -170,28 +201,20 @@ class Batcher:
         now = time.monotonic()
         for task in batch:
             self._metrics.observe(QUEUING_LATENCY, now - task.arrived, model_name=task.model)
-        if len(batch) > 1:
-            try:
-                joined = {name: np.concatenate([task.inputs[name] for task in batch])
-                          for name in batch[0].inputs}
-                results = split(self._timed(batch[0], joined), [task.rows for task in batch])
-            except Exception:  # one bad image fails all: let each stand for itself
-                pass
-            else:
-                for task, result in zip(batch, results, strict=True):
-                    task.end(result)
-                return
-        for task in batch:
-            self._run_alone(task)
-
-    def _run_alone(self, task: Task) -> None:
         try:
-            task.end(self._timed(task, task.inputs))
-        except RequestError as error:
-            task.end(error=error)
+            for task, result in zip(batch, self._results(batch), strict=True):
+                task.end({name: result[name] for name in task.outputs})
         except Exception as error:  # a defect must not end the thread
-            task.end(error=RequestError(grpc.StatusCode.INTERNAL,
-                                        f"{type(error).__name__}: {error}"))
+            if not isinstance(error, RequestError):
+                error = RequestError(grpc.StatusCode.INTERNAL, f"{type(error).__name__}: {error}")
+            for task in batch:
+                task.end(error=error)
+
+    def _results(self, batch: list[Task]) -> list[dict[str, np.ndarray]]:
+        if not self._settings.joins:
+            return [self._timed(task, task.inputs) for task in batch]
+        inputs = join([task.inputs for task in batch], self._settings.pad_variable_length_inputs)
+        return split(self._timed(batch[0], inputs), [task.rows for task in batch])
 
     def _timed(self, task: Task, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         start = time.monotonic()
@@ -202,28 +225,9 @@ class Batcher:
                                   model_name=task.model, API="Predict", runtime="TF2")
 
 
-def split(outputs: Mapping[str, np.ndarray], rows: list[int]) -> list[dict[str, np.ndarray]]:
-    """The outputs of a joined batch, for each of its requests what it would have got alone.
-
-    The exported model pads axis 1 of `detection_*` to the fullest image of the batch, so a
-    request's own part is cut back to its own fullest image.
-
-    Raises:
-      ValueError: an output has not one row for each row of the inputs.
-    """
-    if any(len(array) != sum(rows) for array in outputs.values()):
-        raise ValueError("an output has another number of rows than the inputs")
-    parts, start = [], 0
-    for count in rows:
-        part = {name: array[start:start + count] for name, array in outputs.items()}
-        if "num_detections" in part:
-            most = int(part["num_detections"].max())
-            part = {name: array[:, :most] if name.startswith("detection_") and array.ndim > 1
-                    else array for name, array in part.items()}
-        parts.append(part)
-        start += count
-    return parts
-
-
 def _stopping() -> RequestError:
     return RequestError(grpc.StatusCode.UNAVAILABLE, "this server is stopping; ask another one")
+
+
+def _given_up() -> RequestError:
+    return RequestError(grpc.StatusCode.CANCELLED, "the client has given up")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from crater_model.serving.batching import Batcher, Task
 from crater_model.serving.limits import check_request
 from crater_model.serving.models import Models
 from crater_model.serving.monitoring import REQUEST_LATENCY, Metrics
-from crater_model.serving.servable import ModelVersion, RequestError
+from crater_model.serving.servable import DEFAULT_SIGNATURE, ModelVersion, RequestError
 from crater_model.serving.settings import Batching, Limits
 
 
@@ -25,17 +26,24 @@ class Core:
 
     def predict(self, model: str, version: ModelVersion, inputs: Mapping[str, np.ndarray],
                 signature: str = "", outputs: Collection[str] = (),
-                gone: Callable[[], bool] = lambda: False) -> dict[str, np.ndarray]:
+                gone: Callable[[], bool] = lambda: False,
+                timeout_s: float = math.inf) -> dict[str, np.ndarray]:
         """The outputs of a signature, all of them or those named.
 
+        Args:
+          gone: says whether the client has given up.
+          timeout_s: how long it may take.
+
         Raises:
-          RequestError: as `ModelVersion.checked`, `check_request` and `Batcher.predict` do.
+          RequestError: as `ModelVersion.checked`, `check_request` and `Batcher` do.
         """
         arrays = version.checked(inputs, signature, outputs)
-        megapixels = check_request(arrays, self.limits)
-        results = self.batcher.predict(
-            Task(version, signature or "serving_default", arrays, model, megapixels, gone))
-        return {name: results[name] for name in (outputs or results)}
+        wanted = frozenset(outputs or version.signature(signature).outputs)
+        task = Task(version, signature or DEFAULT_SIGNATURE, arrays, wanted, model, gone,
+                    time.monotonic() + timeout_s)
+        self.batcher.check(task)
+        task.megapixels = check_request(arrays, self.limits)
+        return self.batcher.predict(task)
 
     @contextmanager
     def counted(self, model: str, entrypoint: str) -> Iterator[None]:

@@ -74,6 +74,15 @@ def fingerprint(folder: Path) -> str:
     return f"sha256:{total.hexdigest()}"
 
 
+def can_be_joined(folder: Path) -> bool:
+    """Whether requests to a model may be joined: all but those of pixels of any size, which do not
+    fit together (`batching` of its card; a card without it says so by its input)."""
+    card = _model_card(folder)
+    free = (card.get("inference_input_type") == "image_tensor"
+            and not card.get("inference_input_shape"))
+    return card.get("batching", not free)
+
+
 def same_model(held: Mapping[str, str], new: Mapping[str, str]) -> bool:
     """Whether two images' labels name the same models."""
     return SHA256 in held and all(held.get(key) == new.get(key) for key in (SHA256, CANARY_SHA256))

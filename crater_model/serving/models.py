@@ -97,15 +97,15 @@ class Model:
         loaded until the block ends.
 
         Raises:
-          RequestError: NOT_FOUND.
+          RequestError: INVALID_ARGUMENT for an unknown label, NOT_FOUND for a version that
+            is not loaded.
         """
         number = self.number(version, label)
         with self._lock:
             slot = self._slots.get(number)
             if slot is None or slot.state != State.AVAILABLE:
-                raise RequestError(grpc.StatusCode.NOT_FOUND,
-                                   f"model {self.name} has no version {number} to serve; "
-                                   f"it has {self._available()}")
+                raise absent(self.name, None if version is None and label is None else number,
+                             f"it has {self._available()}")
             slot.users += 1
             loaded = slot.loaded
         assert loaded is not None  # it is available
@@ -121,25 +121,21 @@ class Model:
 
     def number(self, version: int | None, label: str | None) -> int:
         """The version number that a request means."""
-        if label:
+        if label is not None:
             if label not in self.labels:
-                raise RequestError(grpc.StatusCode.NOT_FOUND,
-                                   f"model {self.name} has no version label {label!r}; "
-                                   f"it has {sorted(self.labels)}")
+                raise unknown_label(label, f"model {self.name} has {sorted(self.labels)}")
             version = self.labels[label]
         return max(self.available(), default=0) if version is None else version
 
-    def states(self, version: int | None = None,
-               label: str | None = None) -> list[tuple[int, int, str]]:
+    def states(self, version: int | None = None) -> list[tuple[int, int, str]]:
         """(version, state, error text), newest first; of one version when it is named."""
-        number = None if version is None and not label else self.number(version, label)
         with self._lock:
             found = [(n, slot.state, slot.error)
                      for n, slot in sorted(self._slots.items(), reverse=True)
-                     if number in (None, n)]
+                     if version in (None, n)]
         if not found:
             raise RequestError(grpc.StatusCode.NOT_FOUND,
-                               f"model {self.name} has no version {number}")
+                               f"Could not find version {version} of model {self.name}")
         return found
 
     def available(self) -> list[int]:
@@ -207,10 +203,32 @@ class Models:
     def __contains__(self, name: str) -> bool:
         return name in self._models
 
-    def model(self, name: str) -> Model:
-        """The model of this name; RequestError NOT_FOUND when there is none."""
+    def model(self, name: str) -> Model | None:
+        """The model of this name."""
+        return self._models.get(name)
+
+    @contextmanager
+    def lease(self, name: str, version: int | None = None, label: str | None = None
+              ) -> Iterator[ModelVersion]:
+        """See `Model.lease`; a model that is not there lacks every version and label."""
+        if not name:
+            raise RequestError(grpc.StatusCode.INVALID_ARGUMENT,
+                               "ModelSpec has no name specified.")
         if name not in self._models:
-            raise RequestError(grpc.StatusCode.NOT_FOUND,
-                               f"model {name!r} is unknown; this server has "
-                               f"{', '.join(sorted(self._models))}")
-        return self._models[name]
+            has = f"this server has {', '.join(sorted(self._models))}"
+            raise absent(name, version, has) if label is None else unknown_label(label, has)
+        with self._models[name].lease(version, label) as loaded:
+            yield loaded
+
+
+def absent(name: str, version: int | None, has: str) -> RequestError:
+    """No such version is loaded, in TF Serving's words (basic_manager.cc) and what there is."""
+    which = f"Latest({name})" if version is None else f"Specific({name}, {version})"
+    return RequestError(grpc.StatusCode.NOT_FOUND,
+                        f"Servable not found for request: {which}; {has}")
+
+
+def unknown_label(label: str, has: str) -> RequestError:
+    """No such label, in TF Serving's words (server_core.cc) and what there is."""
+    return RequestError(grpc.StatusCode.INVALID_ARGUMENT,
+                        f"Unrecognized servable version label: {label}; {has}")

@@ -6,7 +6,7 @@ The warm-up file and the error codes are TF Serving's (https://github.com/tensor
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import grpc
@@ -18,7 +18,7 @@ from tensorflow_serving.apis import prediction_log_pb2
 from crater_model.errors import ServingError
 
 WARM_UP = Path("assets.extra") / "tf_serving_warmup_requests"
-_INIT_OP = "__saved_model_init_op"  # an implementation detail that clients cannot call
+DEFAULT_SIGNATURE = "serving_default"
 
 
 class RequestError(Exception):
@@ -34,7 +34,8 @@ class ModelVersion:
 
     Attributes:
       version: its number.
-      signatures: name -> SignatureDef, without TensorFlow's own initialiser.
+      signatures: name -> SignatureDef; as in TF Serving also TensorFlow's own initialiser,
+        `__saved_model_init_op`, which takes no input and so cannot be asked.
     """
 
     def __init__(self, path: str | Path, version: int):
@@ -75,12 +76,12 @@ class ModelVersion:
     def signature(self, name: str = "") -> meta_graph_pb2.SignatureDef:
         """The signature of this name; '' means serving_default."""
         try:
-            return self.signatures[name or "serving_default"]
+            return self.signatures[name or DEFAULT_SIGNATURE]
         except KeyError:
             raise RequestError(
-                grpc.StatusCode.INVALID_ARGUMENT,
-                f"signature {name!r} is unknown; this model has {', '.join(self.signatures)}"
-            ) from None
+                grpc.StatusCode.FAILED_PRECONDITION,
+                f'Serving signature key "{name or DEFAULT_SIGNATURE}" not found. This model has '
+                f"{', '.join(self.signatures)}") from None
 
     def predict(self, inputs: Mapping[str, np.ndarray],
                 signature_name: str = "") -> dict[str, np.ndarray]:
@@ -88,7 +89,7 @@ class ModelVersion:
         return self.run(self.checked(inputs, signature_name), signature_name)
 
     def checked(self, inputs: Mapping[str, np.ndarray], signature_name: str = "",
-                outputs: Iterable[str] = ()) -> dict[str, np.ndarray]:
+                outputs: Collection[str] = ()) -> dict[str, np.ndarray]:
         """The inputs (strings as arrays of bytes objects) as `run` takes them.
 
         Args:
@@ -96,7 +97,8 @@ class ModelVersion:
           outputs: names of the outputs wanted, to be checked too.
 
         Raises:
-          RequestError: INVALID_ARGUMENT for a wrong name, type or shape.
+          RequestError: FAILED_PRECONDITION for an unknown signature, INVALID_ARGUMENT for
+            a wrong name, type or shape.
         """
         signature = self.signature(signature_name)
         arrays = _checked_inputs(signature, inputs)
@@ -105,6 +107,13 @@ class ModelVersion:
             raise RequestError(grpc.StatusCode.INVALID_ARGUMENT,
                                f"output {unknown[0]!r} is unknown; this model gives "
                                f"{', '.join(sorted(signature.outputs))}")
+        names = list(outputs)
+        if len(set(names)) < len(names):
+            raise RequestError(grpc.StatusCode.INVALID_ARGUMENT,
+                               f"an output is named twice among {', '.join(names)}")
+        if not arrays:  # also what batching answers in TF Serving
+            raise RequestError(grpc.StatusCode.INVALID_ARGUMENT,
+                               "a signature without inputs cannot be asked")
         return arrays
 
     def run(self, inputs: Mapping[str, np.ndarray],
@@ -114,7 +123,7 @@ class ModelVersion:
         Raises:
           RequestError: INVALID_ARGUMENT for an image that cannot be decoded.
         """
-        function = self._module.signatures[signature_name or "serving_default"]
+        function = self._module.signatures[signature_name or DEFAULT_SIGNATURE]
         types = self.signature(signature_name).inputs
         try:
             results = function(**{name: tf.constant(array, tf.as_dtype(types[name].dtype))
@@ -124,21 +133,12 @@ class ModelVersion:
             raise RequestError(_CODES.get(error.error_code, grpc.StatusCode.INTERNAL),
                                _one_line(error)) from error
 
-    def by_rows(self, signature_name: str = "") -> bool:
-        """Whether axis 0 of every input and output is free: a batch that can be joined."""
-        signature = self.signature(signature_name)
-        shapes = [info.tensor_shape for group in (signature.inputs, signature.outputs)
-                  for info in group.values()]
-        return all(not shape.unknown_rank and shape.dim and shape.dim[0].size == -1
-                   for shape in shapes)
-
 
 def _read_signatures(file: Path) -> dict[str, meta_graph_pb2.SignatureDef]:
     saved = saved_model_pb2.SavedModel.FromString(file.read_bytes())
     for graph in saved.meta_graphs:
         if "serve" in graph.meta_info_def.tags:
-            return {name: signature for name, signature in sorted(graph.signature_def.items())
-                    if name != _INIT_OP}
+            return dict(sorted(graph.signature_def.items()))
     raise ServingError(f"{file}: holds no graph tagged 'serve'; export the model again")
 
 

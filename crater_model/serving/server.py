@@ -3,6 +3,29 @@
 For development, for tests, and for machines without Docker. It batches, loads new versions
 while it serves, and bounds what a request may cost; it is Python, so for production build
 the image (`crater image build`), whose TF Serving answers the same clients.
+
+Its measure are the sources of TF Serving 2.20.0 (commit bc7e9d2b9a41). Codes, encodings, forms
+of JSON, names of health and the rules of joining are theirs, and so are the words of a refusal
+that a client may act on. What differs:
+
+| | TF Serving | here |
+|---|---|---|
+| other refusals | its own words | the same code; says what was found and what is expected |
+| size of a request | up to 2 GiB | `Limits`: RESOURCE_EXHAUSTED, over REST 413 |
+| images | also GIF and BMP; limits only those in the graph | PNG and JPEG, whole; `Limits` |
+| gRPC calls at a time | wait for a thread | as many as can wait or run, then RESOURCE_EXHAUSTED |
+| REST requests at a time | wait for a thread | `Limits.max_posts`, then 503 |
+| full queue | counted in batches | counted in requests; the same answer |
+| a lone request | waits `batch_timeout_micros` for others | does not wait |
+| Classify, Regress, MultiInference, ReloadConfig | answered | UNIMPLEMENTED |
+| newest version cannot be loaded | tried six times, with a minute between | the one before is served |
+| the last version's folder vanishes | it is unloaded | it goes on being served |
+| a version that a label names is not there | it starts without | it does not start |
+| SIGTERM | no handler: it ends at once | running and waiting requests end first |
+| NaN and infinity in answers over REST | NaN, Infinity | null |
+| JSON that names a key twice | the first counts | the last counts |
+| JSON nested very deep | read, then walked by recursion | 400 |
+| metrics | some dozens | requests and their times, under the same names |
 """
 
 from __future__ import annotations
@@ -13,6 +36,7 @@ import threading
 import time
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import grpc
@@ -20,18 +44,27 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
 
 from crater_model.errors import ServingError
+from crater_model.serving.addresses import bound_socket, written
 from crater_model.serving.core import Core
+from crater_model.serving.encoding import as_content, as_fields
+from crater_model.serving.labels import can_be_joined
 from crater_model.serving.models import NEWEST, Model, Models
 from crater_model.serving.rest import RestServer
 from crater_model.serving.service import ModelService, PredictionService
-from crater_model.serving.settings import METRICS_PATH, POLL_SECONDS, Batching, Limits
-from crater_model.serving.versions import Policy
+from crater_model.serving.settings import (
+    METRICS_PATH,
+    POLL_SECONDS,
+    REST_TIMEOUT_S,
+    Batching,
+    Limits,
+)
+from crater_model.serving.versions import Policy, version_folders
 from crater_model.serving.watching import Watcher
 
 GRACE_S = 25.0  # Kubernetes kills after 30 s
 _MAX_MESSAGE_BYTES = 2**31 - 1  # of answers, as TF Serving; gRPC's default is 4 MiB
 _OTHER_CALLS = 8  # gRPC threads besides those of waiting and running Predict requests
-_SERVICES = ("", "tensorflow.serving.PredictionService", "tensorflow.serving.ModelService")
+_SERVICES = ("", "ModelService", "PredictionService")  # server.cc
 
 
 class Server:
@@ -49,6 +82,7 @@ class Server:
                  enable_health: bool = True, batching: Batching = Batching(),
                  limits: Limits = Limits(), poll_s: float = POLL_SECONDS,
                  metrics_path: str | None = METRICS_PATH,
+                 rest_timeout_s: float = REST_TIMEOUT_S, tensor_content: bool = False,
                  channel_arguments: Mapping[str, int | str] | None = None):
         """
         Args:
@@ -59,13 +93,25 @@ class Server:
           batching, limits: how requests are joined, and what is refused.
           poll_s: seconds between two looks for new versions; 0: only at the start.
           metrics_path: where the REST port shows Prometheus metrics; None: nowhere.
+          rest_timeout_s: how long a predict request over REST may take.
+          tensor_content: gRPC's answers hold bytes and not numbers, as TF Serving's under
+            --enable_serialization_as_tensor_content.
           channel_arguments: gRPC's own settings, such as `settings.COMPRESSED`.
+
+        Raises:
+          ServingError: both REST and `tensor_content` are asked for.
         """
+        if tensor_content and rest_port is not None:
+            raise ServingError("enable_serialization_as_tensor_content: with it TF Serving is taken "
+                               "down by the first predict request over REST, whose answer is made "
+                               "of the fields that it leaves empty; leave out one of the two")
         self.host, self.grpc_port, self.rest_port = host, grpc_port, rest_port
         self.models = Models({model.name: model for model in models})
         self._health = health.HealthServicer() if enable_health else None
         self._batching, self._limits = batching, limits
         self._poll_s, self._metrics_path = poll_s, metrics_path
+        self._rest_timeout_s = rest_timeout_s
+        self._write = as_content if tensor_content else as_fields
         self._channel_arguments = dict(channel_arguments or {})
         self._grpc: grpc.Server | None = None
         self._rest: RestServer | None = None
@@ -77,11 +123,13 @@ class Server:
            **options) -> Server:
         """A server of one model: a version folder or the parent of several.
 
-        The newest `keep_versions` are served. The label "stable" means the newest that is
-        loaded.
+        The newest `keep_versions` are served. The labels "stable" and "canary" mean the newest
+        that is loaded. Requests are not joined where the newest model's card says so.
         """
+        if not can_be_joined(max(version_folders(saved_model_dir).items())[1]):
+            options["batching"] = replace(options.get("batching", Batching()), max_batch_size=1)
         return cls([Model(model_name, saved_model_dir, Policy(keep_versions),
-                          {"stable": NEWEST})], **options)
+                          {"stable": NEWEST, "canary": NEWEST})], **options)
 
     def start(self) -> Server:
         """Loads and warms up the models, then opens the ports.
@@ -97,7 +145,7 @@ class Server:
             self.grpc_port = self._listen(listening)
             if self.rest_port is not None:
                 self._rest = RestServer(core, self.host, self.rest_port,
-                                        self._metrics_path)
+                                        self._metrics_path, self._rest_timeout_s)
                 self.rest_port = self._rest.start()
             listening.start()
             if self._poll_s > 0:
@@ -119,7 +167,7 @@ class Server:
                      ("grpc.so_reuseport", 0),  # else two servers share a port unseen
                      *self._channel_arguments.items()])
         prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
-            PredictionService(core), server)
+            PredictionService(core, self._write), server)
         model_service_pb2_grpc.add_ModelServiceServicer_to_server(
             ModelService(self.models), server)
         if self._health:
@@ -129,14 +177,18 @@ class Server:
         return server
 
     def _listen(self, server: grpc.Server) -> int:
+        address = written(self.host, self.grpc_port)
         try:
-            port = server.add_insecure_port(f"{self.host}:{self.grpc_port}")
-        except RuntimeError:
-            port = 0
-        if not port:
-            raise ServingError(f"{self.host}:{self.grpc_port}: cannot listen for gRPC there; "
-                               "is another server running? choose another --grpc-port")
-        return port
+            return server.add_insecure_port(address)
+        except RuntimeError:  # it does not say why
+            pass
+        try:
+            bound_socket(self.host, self.grpc_port).close()
+            reason = "gRPC cannot use it"
+        except OSError as error:
+            reason = error.strerror or str(error)
+        raise ServingError(f"{address}: cannot listen for gRPC there ({reason}); choose another "
+                           "--grpc-port or --host")
 
     def wait(self) -> None:
         """Blocks until the server has stopped."""
@@ -194,9 +246,9 @@ def run(server: Server) -> None:
         server.start()
         names = ", ".join(f"{model.name} {model.available()}"
                           for model in server.models)
-        ports = f"gRPC on {server.host}:{server.grpc_port}"
+        ports = f"gRPC on {written(server.host, server.grpc_port)}"
         if server.rest_port is not None:
-            ports += f", REST on http://{server.host}:{server.rest_port}"
+            ports += f", REST on http://{written(server.host, server.rest_port)}"
         print(f"serving {names}: {ports}", file=sys.stderr, flush=True)
         asked.wait()
         print("stopping", file=sys.stderr, flush=True)

@@ -60,15 +60,18 @@ def test_versions_labels_and_output_filter(prediction):
 
 
 @pytest.mark.parametrize("message, code, words", [
-    (request({}, name="rocks"), "NOT_FOUND", "'rocks' is unknown; this server has crater"),
-    (request({}, version=4), "NOT_FOUND", "no version 4"),
-    (request({}, version_label="canary"), "NOT_FOUND", "'canary'"),
+    (request({}, name="rocks"), "NOT_FOUND",
+     "Servable not found for request: Latest(rocks); this server has crater"),
+    (request({}, version=4), "NOT_FOUND", "Servable not found for request: Specific(crater, 4)"),
+    (request({}, version_label="other"), "INVALID_ARGUMENT",
+     "Unrecognized servable version label: other; model crater has ['canary', 'stable']"),
     (request({}), "INVALID_ARGUMENT", "'image_bytes' is missing"),
     (request({"images": [b"x"]}), "INVALID_ARGUMENT", "'images' is unknown"),
     (request({"image_bytes": [1.0]}), "INVALID_ARGUMENT", "is float32, expected string"),
     (request({"image_bytes": [[b"x"]]}), "INVALID_ARGUMENT", "has shape [1, 1], expected (None,)"),
     (request({"image_bytes": [b"no image"]}), "INVALID_ARGUMENT", "Unknown image file format"),
-    (request({"image_bytes": [b"x"]}, signature_name="other"), "INVALID_ARGUMENT", "'other'"),
+    (request({"image_bytes": [b"x"]}, signature_name="other"), "FAILED_PRECONDITION",
+     'Serving signature key "other" not found.'),
 ])
 def test_wrong_requests_get_the_code_and_a_reason(prediction, message, code, words):
     with pytest.raises(grpc.RpcError) as caught:
@@ -78,13 +81,14 @@ def test_wrong_requests_get_the_code_and_a_reason(prediction, message, code, wor
     assert "\n" not in caught.value.details()
 
 
-def test_metadata_hides_the_initialiser(prediction):
+def test_metadata_names_every_signature_as_tf_serving_does(prediction):
     message = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
     message.model_spec.name = "crater"
     answer = prediction.GetModelMetadata(message)
     signatures = get_model_metadata_pb2.SignatureDefMap()
     assert answer.metadata["signature_def"].Unpack(signatures)
-    assert sorted(signatures.signature_def) == ["describe", "serving_default"]
+    assert sorted(signatures.signature_def) == [
+        "__saved_model_init_op", "describe", "serving_default"]
     assert list(signatures.signature_def["serving_default"].inputs) == ["image_bytes"]
 
 
@@ -116,7 +120,7 @@ def test_warm_up_runs_and_a_damaged_one_is_refused(blob_model, tmp_path):
 
 
 def test_a_taken_port_and_an_empty_folder_are_named(blob_server, blob_model, tmp_path):
-    with pytest.raises(ServingError, match="cannot listen for gRPC"):
+    with pytest.raises(ServingError, match="cannot listen for gRPC.*Address already in use"):
         Server.of(blob_model / "3", grpc_port=blob_server.grpc_port, rest_port=None).start()
     with pytest.raises(ServingError, match="cannot listen for REST"):
         Server.of(blob_model / "3", grpc_port=0, rest_port=blob_server.rest_port).start()

@@ -3,16 +3,18 @@
 import struct
 import zlib
 
+import grpc
 import numpy as np
 import pytest
+from tensorflow.core.framework import tensor_pb2
 
 from crater_model.serving.server import Server
-from crater_model.serving.settings import Limits
+from crater_model.serving.settings import Batching, Limits
 from tests.serving.blobs import blob_image
-from tests.serving.raw_client import RawClient, png
+from tests.serving.raw_client import RawClient, png, request
 
 GOOD = png(blob_image(20, 30, [(2, 3, 8, 9)]))
-LIMITS = Limits(max_request_mb=1, max_images=6, max_megapixels=10, max_connections=3)
+LIMITS = Limits(max_request_mb=1, max_images=6, max_megapixels=10, max_posts=3)
 
 
 def bomb(width: int, height: int) -> bytes:
@@ -31,7 +33,8 @@ def bomb(width: int, height: int) -> bytes:
 
 @pytest.fixture(scope="module")
 def client(blob_model):
-    with Server.of(blob_model / "3", grpc_port=0, rest_port=0, limits=LIMITS) as server:
+    with Server.of(blob_model / "3", grpc_port=0, rest_port=0, limits=LIMITS,
+                   batching=Batching(max_batch_size=6)) as server:
         with RawClient(server.grpc_port, server.rest_port) as client:
             yield client
 
@@ -40,7 +43,8 @@ def client(blob_model):
     ([GOOD, bomb(30_000, 20_000)], "INVALID_ARGUMENT",
      "image 1 has 30000 x 20000 px, with those before it 600.0 megapixels; this server takes 10 a"),
     ([bomb(3000, 2000)] * 2, "INVALID_ARGUMENT", "image 1 has 3000 x 2000 px"),
-    ([GOOD] * 7, "RESOURCE_EXHAUSTED", "holds 7 entries, this server takes 6 a request"),
+    ([GOOD] * 7, "INVALID_ARGUMENT",
+     "Task size 7 is larger than maximum input batch size 6"),
     ([b"\0" * (2 << 20)], "RESOURCE_EXHAUSTED", "larger than max"),
     ([GOOD, b"garbage"], "INVALID_ARGUMENT", "image 1: Unknown image file format"),
     ([b""], "INVALID_ARGUMENT", "image 0: Unknown image file format"),
@@ -58,27 +62,31 @@ def test_rest_refuses_the_same(client):
     code, answer = client.rest_predict([GOOD, bomb(30_000, 20_000)])
     assert code == 400 and "image 1 has 30000 x 20000 px" in answer["error"]
     code, answer = client.rest_predict([GOOD] * 7)
-    assert code == 429 and "takes 6 a request" in answer["error"]
+    assert code == 400 and "maximum input batch size 6" in answer["error"]
     code, answer = client.rest("/v1/models/crater:predict", b" " * (3 << 20))
-    assert code == 413 and "the body has 3145728 bytes, this server takes 1 MiB" in answer
+    assert code == 413 and "the body has over 1 MiB (max_request_mb)" in answer
 
 
-def test_connections_are_bounded(client, until):
-    import http.client
-    port = int(client._rest.rsplit(":", 1)[1])
-    held = [http.client.HTTPConnection("127.0.0.1", port, timeout=20) for _ in range(3)]
-    for connection in held:
-        connection.connect()
+def test_without_batching_a_request_may_hold_as_many_images_as_the_limit(blob_model):
+    with Server.of(blob_model / "3", grpc_port=0, rest_port=None, limits=LIMITS,
+                   batching=Batching(max_batch_size=1)) as server, \
+            RawClient(server.grpc_port) as client:
+        assert client.predict([GOOD] * 6)[1]["num_detections"].tolist() == [1] * 6
+        code, reason = client.refused([GOOD] * 7)
+    assert code == "RESOURCE_EXHAUSTED" and "holds 7 entries, this server takes 6" in reason
 
-    def ask():
-        try:
-            return client.rest("/v1/models/crater")[0]
-        except OSError:  # closed before its request was read
-            return 503
-    until(lambda: ask() == 503, 5)
-    for connection in held:
-        connection.close()
-    until(lambda: ask() == 200, 5)
+
+def test_a_small_message_cannot_stand_for_gigabytes(client):
+    """A TensorProto may give one value for all of its elements."""
+    message = request({})
+    message.inputs["image_bytes"].CopyFrom(tensor_pb2.TensorProto(dtype=4, int_val=[7]))
+    for size in (100_000, 100_000, 3):
+        message.inputs["image_bytes"].tensor_shape.dim.add(size=size)
+    with pytest.raises(grpc.RpcError) as caught:
+        client.prediction.Predict(message, timeout=20)
+    assert caught.value.code().name == "INVALID_ARGUMENT"
+    assert "has shape [100000, 100000, 3], which is more than 10 megapixels" in (
+        caught.value.details())
 
 
 def test_a_jpeg_is_taken_whole_and_with_bytes_behind_its_end(client):

@@ -64,15 +64,15 @@ def test_predict_in_column_form(blob_server, inputs):
 
 
 @pytest.mark.parametrize("path, body, code, words", [
-    ("rocks", None, 404, "'rocks' is unknown"),
-    ("crater/versions/5", None, 404, "no version 5"),
-    ("crater/nonsense", None, 404, "Malformed request"),
+    ("rocks", None, 404, "Could not find any versions of model rocks"),
+    ("crater/versions/5", None, 404, "Could not find version 5 of model crater"),
+    ("crater/nonsense", None, 400, "Malformed request: GET /v1/models/crater/nonsense"),
     ("crater:predict", b"{", 400, "not JSON"),
-    ("crater:predict", {}, 400, 'either "instances" or "inputs"'),
+    ("crater:predict", {}, 400, "Missing 'inputs' or 'instances' key"),
     ("crater:predict", {"instances": []}, 400, "at least one"),
     ("crater:predict", {"instances": [{"b64": "%%"}]}, 400, "not base64"),
-    ("crater:predict", {"instances": [{"x": b64(IMAGE)}]}, 400, "'x' is unknown"),
-    ("crater:predict", {"instances": [3]}, 400, "'image_bytes' is not string"),
+    ("crater:predict", {"instances": [{"x": b64(IMAGE)}]}, 400, "'x' of instance 0 is unknown"),
+    ("crater:predict", {"instances": [3]}, 400, "'image_bytes': JSON Value: 3 is not string"),
     ("crater:predict", {"instances": [{"b64": "AAAA"}]}, 400, "Unknown image file format"),
     ("crater:predict", {"inputs": {"b64": "AAAA"}}, 400, "image_bytes"),
 ])
