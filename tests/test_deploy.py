@@ -3,19 +3,25 @@
 import re
 import shutil
 import subprocess
+import time
 from pathlib import Path
 
 import kubernetes_validate
 import pytest
 import yaml
 
+from crater_model.serving.models import Model
+from crater_model.serving.server import Server
+from crater_model.serving.versions import Policy
 from tests.serving.conftest import blob_model, blob_server  # noqa: F401 (fixtures)
+from tests.serving.raw_client import RawClient
 
 ROOT = Path(__file__).resolve().parents[1]
 MANIFESTS = ROOT / "deploy" / "kubernetes"
 COMPOSE = ROOT / "deploy" / "compose.yaml"
 DOCKERFILE = (ROOT / "Dockerfile.serving").read_text()
 GPU = "nvidia.com/gpu"
+READY = "/v1/models/crater/labels/stable/metadata"
 
 
 def documents() -> list[dict]:
@@ -80,8 +86,9 @@ def test_ports_and_probes_are_those_of_the_image():
     assert f'"--port={ports["grpc"]}"' in DOCKERFILE
     assert f'"--rest_api_port={ports["http"]}"' in DOCKERFILE
     assert '"--enable_grpc_healthcheck_service=true"' in DOCKERFILE
-    for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
-        assert container[probe]["grpc"] == {"port": ports["grpc"]}
+    assert container["livenessProbe"]["grpc"] == {"port": ports["grpc"]}
+    for probe in ("startupProbe", "readinessProbe"):
+        assert container[probe]["httpGet"] == {"port": "http", "path": READY}
     services = {document["metadata"]["name"]: document["spec"] for document in documents()
                 if document["kind"] == "Service"}
     headless, rest = services["crater-serving"], services["crater-serving-rest"]
@@ -153,15 +160,38 @@ def test_compose_takes_the_file():
     assert "the image that crater image build made" in config().stderr
 
 
-def test_the_health_check_tells_a_server_from_none(blob_server):  # noqa: F811
+def healthy(port: int, model: str = "crater") -> bool:
+    """What compose's health check says of a server."""
     command = yaml.safe_load(COMPOSE.read_text())["services"]["serving"]["healthcheck"]["test"]
     assert command[:3] == ["CMD", "bash", "-c"] and "/8501 " in command[3]
+    script = command[3].replace("$$", "$")  # compose's own escape
+    script = script.replace("/8501 ", f"/{port} ").replace("/crater/", f"/{model}/")
+    return not subprocess.run([*command[1:3], script], capture_output=True, timeout=20,
+                              check=False).returncode
 
-    def healthy(port: int, model: str = "crater") -> bool:
-        script = command[3].replace("/8501 ", f"/{port} ").replace("/crater ", f"/{model} ")
-        return not subprocess.run([*command[1:3], script], capture_output=True, timeout=20,
-                                  check=False).returncode
 
+def test_the_health_check_tells_a_server_from_none(blob_server):  # noqa: F811
     assert healthy(blob_server.rest_port)
     assert not healthy(blob_server.rest_port, "another")
     assert not healthy(1)
+
+
+def test_a_server_is_ready_when_the_version_that_clients_ask_for_answers(blob_model,  # noqa: F811
+                                                                        tmp_path):
+    """An image whose stable version cannot be loaded: TF Serving runs with the canary alone, and
+    gRPC's health service is content with it."""
+    for version in ("3", "12"):
+        shutil.copytree(blob_model / version, tmp_path / version)
+    (tmp_path / "3" / "saved_model.pb").write_bytes(b"half")
+    model = Model("crater", tmp_path, Policy(specific=frozenset({3, 12})),
+                  {"stable": 3, "canary": 12})
+    with Server([model], grpc_port=0, rest_port=0, poll_s=0.1) as server, \
+            RawClient(server.grpc_port, server.rest_port) as client:
+        assert client.healthy()
+        assert client.rest(READY.replace("stable", "canary"))[0] == 200
+        assert client.rest(READY)[0] == 404 and not healthy(server.rest_port)
+        shutil.copy(blob_model / "3" / "saved_model.pb", tmp_path / "3")
+        end = time.monotonic() + 30
+        while not healthy(server.rest_port):
+            assert time.monotonic() < end
+        assert client.rest(READY)[0] == 200

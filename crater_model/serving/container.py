@@ -50,7 +50,8 @@ def run_image(reference: str, engine: str = "docker", *,
             if port is None:
                 container.reload()
                 port = int(container.ports[_GRPC][0]["HostPort"])
-            with Client(f"127.0.0.1:{port}") as client:
+            # By its label: of an image with a canary that may be there alone.
+            with Client(f"127.0.0.1:{port}", version_label="stable") as client:
                 _wait(client, container, reference, timeout_s)
                 yield client
     finally:

@@ -13,12 +13,13 @@ from pathlib import Path
 from crater_model.errors import ConfigError, CraterError
 from crater_model.files import whole_folder
 from crater_model.revision import ROOT
-from crater_model.serving.labels import MODEL, labels_of
+from crater_model.serving.labels import MODEL, can_be_joined, labels_of
 from crater_model.serving.versions import version_folders
 
 DOCKERFILE = ROOT / "Dockerfile.serving"
-CONFIGURATION = (ROOT / "deploy" / "serving" / "batching.config",
-                 ROOT / "deploy" / "serving" / "monitoring.config")
+CONFIGURATION = tuple(ROOT / "deploy" / "serving" / name
+                      for name in ("batching.config", "monitoring.config", "serve.sh"))
+_BATCHING_FLAG = re.compile(r' *"--(?:enable_batching|batching_parameters_file)=[^"]*", \\\n')
 _REFERENCE = re.compile(r"[a-z0-9]([a-zA-Z0-9._/:@-]*[a-zA-Z0-9_])?")
 
 
@@ -74,8 +75,11 @@ def write_context(saved_model_dir: str | Path, out_dir: str | Path, base: str | 
         (folder / "models.config").write_text(_models_config(*(version for version, _ in models)))
         for file in CONFIGURATION:
             (folder / file.name).write_text(_read(file))
+        dockerfile = _on_base(_read(DOCKERFILE), base)
+        if not all(can_be_joined(model) for _, model in models):
+            dockerfile = _BATCHING_FLAG.sub("", dockerfile)
         (folder / "Dockerfile").write_text(
-            _on_base(_read(DOCKERFILE), base) + _label_lines(labels_of(stable, base, second)))
+            dockerfile + _label_lines(labels_of(stable, base, second)))
         _plain_files(folder)
     return Path(out_dir)
 

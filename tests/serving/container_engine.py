@@ -63,8 +63,12 @@ def docker_engine() -> Iterator[str]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def import_base(name: str) -> None:
-    """Makes the stand-in base image `name` in the engine that DOCKER_HOST names."""
+def import_base(name: str, server: str = _SHIM) -> None:
+    """Makes the stand-in base image `name` in the engine that DOCKER_HOST names.
+
+    Args:
+      server: a script in the place of `tensorflow_model_server`.
+    """
     data = io.BytesIO()
     with tarfile.open(fileobj=data, mode="w") as tar:
         for folder in ("bin", "lib", "lib64", "usr", "usr/lib", "opt", "opt/bin", "etc", "tmp"):
@@ -76,8 +80,8 @@ def import_base(name: str) -> None:
         link.type, link.linkname = tarfile.SYMTYPE, "busybox"
         tar.addfile(link)
         shim = tarfile.TarInfo("opt/bin/tensorflow_model_server")
-        shim.size, shim.mode = len(_SHIM), 0o755
-        tar.addfile(shim, io.BytesIO(_SHIM.encode()))
+        shim.size, shim.mode = len(server), 0o755
+        tar.addfile(shim, io.BytesIO(server.encode()))
     subprocess.run(["docker", "import", "--change", "ENV PATH=/opt/bin:/bin", "-", name],
                    input=data.getvalue(), check=True, capture_output=True)
 
@@ -90,7 +94,7 @@ def run_options() -> dict:
         "volumes": [f"{path}:{path}:ro" for path in dict.fromkeys(lent) if os.path.exists(path)],
         "environment": {
             "CRATER_PYTHON": sys.executable, "PYTHONPATH": str(REPOSITORY), "HOME": "/tmp",
-            "PYTHONDONTWRITEBYTECODE": "1", "TF_CPP_MIN_LOG_LEVEL": "2",
+            "CRATER_SERVING_HOST": "127.0.0.1", "PYTHONDONTWRITEBYTECODE": "1", "TF_CPP_MIN_LOG_LEVEL": "2",
             "CUDA_VISIBLE_DEVICES": ""}}
 
 

@@ -52,7 +52,7 @@ def test_build_and_push_without_a_daemon(buildah_base, blob_model, tmp_path):
         assert made.labels.items() <= config["Labels"].items()
         assert config["Labels"]["crater.data"] == "sha256:00ff"
         assert config["User"] == "65532:65532"
-        assert config["Entrypoint"][0] == "tensorflow_model_server"
+        assert config["Entrypoint"][:2] == ["/bin/sh", "/models/serve.sh"]
         assert made.pushed == f"{address}/crater@{made.digest}"
         buildah("rmi", "--force", made.reference)
         # The tag is free here, but not in the registry.

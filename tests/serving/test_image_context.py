@@ -1,5 +1,6 @@
 """What the build context holds; needs no engine."""
 
+import inspect
 import json
 import re
 import shutil
@@ -12,7 +13,10 @@ from tensorflow_serving.config import model_server_config_pb2
 
 from crater_model.errors import ConfigError, CraterError, ServingError
 from crater_model.revision import source_revision
-from crater_model.serving.__main__ import main, models_of, parser
+from crater_model.serving import flags
+from crater_model.serving.__main__ import main
+from crater_model.serving.client import AsyncClient
+from crater_model.serving.config import batching_of, models_of
 from crater_model.serving.image import (
     EngineUnavailable,
     build_image,
@@ -23,13 +27,12 @@ from crater_model.serving.image import (
 )
 from crater_model.serving.labels import fingerprint, labels_of
 
-# Fields of BatchingParameters in TF Serving's session_bundle_config.proto.
-BATCHING = {"max_batch_size", "batch_timeout_micros", "max_enqueued_batches", "num_batch_threads"}
 
-
-def entrypoint(dockerfile: str) -> list[str]:
-    text = dockerfile[dockerfile.index("ENTRYPOINT"):dockerfile.index("CMD")]
-    return re.findall(r'"([^"]+)"', text)
+def options_of(context) -> dict:
+    """The flags of the image, as TF Serving reads them."""
+    text = (context / "Dockerfile").read_text()
+    words = json.loads(re.search(r"^ENTRYPOINT (\[.*?\])$", text.replace("\\\n", ""), re.M)[1])
+    return flags.parse(words[2:])
 
 
 def test_context_is_complete(blob_model, tmp_path):
@@ -38,7 +41,7 @@ def test_context_is_complete(blob_model, tmp_path):
     assert [n for n in names if not n.startswith("model/12/variables/")] == [
         "Dockerfile", "batching.config", "model/12/assets.extra/model_card.json",
         "model/12/assets.extra/tf_serving_warmup_requests", "model/12/fingerprint.pb",
-        "model/12/saved_model.pb", "models.config", "monitoring.config"]
+        "model/12/saved_model.pb", "models.config", "monitoring.config", "serve.sh"]
     for path in folder.rglob("*"):  # the server in the image is not root
         assert path.stat().st_mode & stat.S_IROTH
     dockerfile = (folder / "Dockerfile").read_text()
@@ -56,12 +59,10 @@ def test_configuration_parses(blob_model, tmp_path):
     assert (model.name, model.base_path) == ("crater", "/models/crater")
     assert list(model.model_version_policy.specific.versions) == [3]
     assert dict(model.version_labels) == {"stable": 3, "canary": 3}
-    lines = [line for line in (folder / "batching.config").read_text().splitlines()
-             if line and not line.startswith("#")]
-    found = dict(re.fullmatch(r"(\w+) \{ value: (\d+) \}", line).groups() for line in lines)
-    assert set(found) == BATCHING and int(found["max_batch_size"]) >= 8  # the client's batch
-    flags = parser().parse_args(entrypoint((folder / "Dockerfile").read_text())[1:])
-    assert (flags.port, flags.rest_api_port, flags.enable_batching) == (8500, 8501, True)
+    assert batching_of(folder / "batching.config").max_batch_size >= 8  # the client's batch
+    options = options_of(folder)
+    assert (options["port"], options["rest_api_port"], options["enable_batching"]) == (
+        8500, 8501, True)
     assert default_base(gpu=True) == default_base() + "-gpu"
     name, version = default_base(gpu=True).split(":")
     assert f"\nARG BASE_IMAGE={name}\nARG BASE_VERSION={version}\n" in (
@@ -75,6 +76,32 @@ def test_configuration_parses(blob_model, tmp_path):
 def test_any_base_goes_into_the_two_arguments(blob_model, tmp_path, base, name, version):
     text = (write_context(blob_model, tmp_path / "context", base=base) / "Dockerfile").read_text()
     assert f"\nARG BASE_IMAGE={name}\nARG BASE_VERSION={version}\n" in text
+
+
+@pytest.mark.parametrize("card, joined", [
+    ({"inference_input_type": "image_tensor", "inference_input_shape": None}, False),
+    ({"inference_input_type": "image_tensor", "inference_input_shape": [50, 80]}, True),
+    ({"inference_input_type": "tf_example"}, True), ({}, True), ({"batching": False}, False)])
+def test_batching_fits_the_export(blob_model, tmp_path, card, joined):
+    """TF Serving fails all requests of a batch whose sizes differ: pixels of any size get none,
+    also as a canary."""
+    folder = shutil.copytree(blob_model / "3", tmp_path / "7")
+    (folder / "assets.extra" / "model_card.json").write_text(json.dumps(card))
+    alone = write_context(folder, tmp_path / "alone")
+    canary = write_context(blob_model / "3", tmp_path / "canary", canary=folder)
+    for context in (alone, canary):
+        options = options_of(context)
+        assert options["enable_batching"] is joined
+        assert bool(options["batching_parameters_file"]) is joined
+        assert options["port"] == 8500 and options["enable_grpc_healthcheck_service"] is True
+
+
+def test_the_image_waits_as_long_as_its_client(blob_model, tmp_path):
+    wait_s = inspect.signature(AsyncClient).parameters["timeout_s"].default
+    options = options_of(write_context(blob_model, tmp_path / "context"))
+    assert options["rest_api_timeout_in_ms"] >= wait_s * 1000
+    assert flags.FLAGS["rest_api_timeout_in_ms"] < wait_s * 1000  # so it must be said
+    assert options["enable_serialization_as_tensor_content"] is False
 
 
 def test_a_canary_is_a_second_version(blob_model, tmp_path):
@@ -140,7 +167,8 @@ def test_a_card_without_a_revision_gets_that_of_this_code(blob_model, tmp_path):
 def test_flags_choose_versions_as_tf_serving_does(blob_model, tmp_path, capsys):
     def models(policy, labels="", labels_at_boot=True):
         file = tmp_path / "models.config"
-        file.write_text('model_config_list { config { name: "m" base_path: "%s" %s %s } }'
+        file.write_text('model_config_list { config { name: "m" base_path: "%s" '
+                        'model_platform: "tensorflow" %s %s } }'
                         % (blob_model, policy, labels))
         return [number for number, *_ in models_of(file, labels_at_boot)[0].states()]
 
