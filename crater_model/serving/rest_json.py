@@ -139,7 +139,10 @@ def _input(name: str, value: Any, dtype: tf.DType) -> np.ndarray:
         array = np.array(flat, np.int32 if dtype in _SMALL else dtype.as_numpy_dtype)
     except (OverflowError, ValueError):
         raise _bad(f"input {name!r}: a number is out of the range of {dtype.name}") from None
-    return array.astype(dtype.as_numpy_dtype, copy=False).reshape(shape)
+    try:
+        return array.astype(dtype.as_numpy_dtype, copy=False).reshape(shape)
+    except ValueError:
+        raise _bad(f"input {name!r}: lists of {len(shape)} levels are no array") from None
 
 
 def _is_base64(value: Any) -> bool:

@@ -12,6 +12,7 @@ from crater_model.detector.input_types import input_spec, request_tensor
 from crater_model.errors import ConfigError, DataError
 from crater_model.export import WARMUP_BATCHES, export_saved_model
 from crater_model.imagery.pixels import encode_png
+from crater_model.serving.labels import can_be_joined
 from crater_model.serving.models import ModelVersion, RequestError
 
 pytestmark = pytest.mark.slow
@@ -44,6 +45,7 @@ def test_tf_examples_and_a_score_threshold(model_dir, tmp_path, usual):
     card = card_of(saved)
     assert card["inference_input_type"] == "tf_example" and card["inference_input_shape"] is None
     assert card["score_threshold"] == threshold and card["nms_iou_threshold"] == 0.5
+    assert card["batching"] is True and card["max_megapixels"] == 100
     served = ModelVersion(saved, 1)
     assert served.warm_up() == len(WARMUP_BATCHES)
     assert list(served.signature().inputs) == ["tf_example"]
@@ -70,6 +72,9 @@ def test_pixels_and_an_overlap_threshold(model_dir, tmp_path, usual):
     card = card_of(saved)
     assert card["inference_input_type"] == "image_tensor" and card["nms_iou_threshold"] == 0.1
     assert card["score_threshold"] == 0.05
+    # Of any size: not to be joined with those of another.
+    assert card["batching"] is False and card["max_megapixels"] is None
+    assert not can_be_joined(saved)
     served = ModelVersion(saved, 1)
     assert served.warm_up() == len(WARMUP_BATCHES)
     assert tf.TensorShape(served.signature().inputs["image_tensor"].tensor_shape).as_list() == [
@@ -100,7 +105,8 @@ def test_the_command_line_fixes_the_size(model_dir, tmp_path, capsys):
     saved = tmp_path / "3"
     assert json.loads(capsys.readouterr().out) == {"saved_model": str(saved), "version": 3}
     card = card_of(saved)
-    assert card["inference_input_shape"] == [50, 80]
+    assert card["inference_input_shape"] == [50, 80] and card["batching"] is True
+    assert can_be_joined(saved)
     assert (card["score_threshold"], card["nms_iou_threshold"]) == (0.1, 0.3)
     served = ModelVersion(saved, 3)  # plays the warm-up requests
     assert tf.TensorShape(served.signature().inputs["image_tensor"].tensor_shape).as_list() == [
@@ -119,6 +125,7 @@ def test_options_out_of_range_leave_nothing_behind(model_dir, tmp_path, capsys):
             ({"inference_input_type": "image_tensor", "inference_input_shape": [0, 8]},
              r"got \[0, 8\], expected height and width"),
             ({"score_threshold": 1.5}, "score_threshold: got 1.5, expected a number from 0 to 1"),
+            ({"max_megapixels": 0}, "max_megapixels: got 0, expected a number above 0"),
             ({"nms_iou_threshold": -0.1}, "nms_iou_threshold: got -0.1")):
         with pytest.raises(ConfigError, match=message):
             export_saved_model(model_dir, tmp_path / "out", **options)

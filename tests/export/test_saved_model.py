@@ -23,7 +23,9 @@ from crater_model.export import WARMUP, WARMUP_BATCHES, export_saved_model
 from crater_model.export.operations import check_operations
 from crater_model.imagery.pixels import encode_png
 from crater_model.serving.client import AsyncClient, Client
+from crater_model.serving.servable import ModelVersion, RequestError
 from crater_model.serving.server import Server
+from tests.serving.test_limits import bomb
 
 BATCHING = Path(__file__).resolve().parents[2] / "deploy" / "serving" / "batching.config"
 
@@ -91,6 +93,28 @@ print(loaded.signatures["describe"](query=tf.constant([b""]))["model_card"][0].n
         "detection_classes": ["int64", [2, k]], "detection_masks": ["uint8", [2, k, 28, 28]],
         "num_detections": ["int32", [2]]}
     assert card["version"] == 7 and card["label_map"] == {"1": "crater"}
+
+
+def test_an_image_too_large_is_refused_before_it_is_decoded(model_dir, tmp_path):
+    """A PNG of a few kB that stands for 600 megapixels, in a batch with small ones."""
+    saved = export_saved_model(model_dir, tmp_path, max_megapixels=0.05)
+    card = json.loads((saved / "assets.extra" / "model_card.json").read_text())
+    assert card["max_megapixels"] == 0.05
+    served = ModelVersion(saved, 1)
+    small = encode_png(images()[0])
+    for large, size in ((bomb(30_000, 20_000), "30000 x 20000"), (bomb(251, 200), "251 x 200"),
+                        (cv2.imencode(".jpg", np.zeros((200, 251)))[1].tobytes(), "251 x 200")):
+        with pytest.raises(RequestError, match=f"an image has {size} px, this model takes 0.05"):
+            served.predict({"image_bytes": np.array([small, large], object)})
+    # Together over the limit, but none alone: one after the other, with the same result.
+    many = np.array([encode_png(image) for image in images()] * 3, object)
+    assert sum(array.shape[0] * array.shape[1] for array in images()) * 3 > 0.05e6
+    found = served.predict({"image_bytes": many})
+    alone = served.predict({"image_bytes": many[:1]})
+    count = alone["num_detections"][0]
+    assert found["num_detections"][[0, 4, 8]].tolist() == [count] * 3 and count > 0
+    np.testing.assert_allclose(found["detection_boxes"][4, :count],
+                               alone["detection_boxes"][0, :count], atol=1e-3)
 
 
 def test_only_stock_operations(saved_model):
