@@ -97,7 +97,8 @@ def _batching(options: Mapping) -> Batching:
 def _channel_arguments(text: str) -> dict[str, int | str]:
     pairs = [part.partition("=") for part in text.split(",") if part]
     if not all(key and equals for key, equals, _ in pairs):
-        raise ConfigError(f"--grpc_channel_arguments={text}: expected KEY=VALUE, several with commas")
+        raise ConfigError(f"--grpc_channel_arguments={text}: expected KEY=VALUE, several with "
+                          "commas")
     return {key: int(value) if value.lstrip("-").isdigit() else value for key, _, value in pairs}
 
 

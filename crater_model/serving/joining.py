@@ -46,9 +46,9 @@ def join(requests: Sequence[Arrays], padded: bool = False) -> dict[str, np.ndarr
         if any(array.shape[1:] != arrays[0].shape[1:] for array in arrays):
             raise RequestError(
                 grpc.StatusCode.FAILED_PRECONDITION,
-                f"Tensors with name '{name}' from different tasks have different shapes and padding "
-                "is turned off. Set pad_variable_length_inputs to true, or ensure that all tensors "
-                "with the same name have equal dimensions starting with the first dim.")
+                f"Tensors with name '{name}' from different tasks have different shapes and "
+                "padding is turned off. Set pad_variable_length_inputs to true, or ensure that all "
+                "tensors with the same name have equal dimensions starting with the first dim.")
         joined[name] = np.concatenate(arrays) if len(arrays) > 1 else arrays[0]
     return joined
 

@@ -123,7 +123,8 @@ def _input(name: str, value: Any, dtype: tf.DType) -> np.ndarray:
     while isinstance(flat[0], list) if flat else False:
         size = len(flat[0])
         if any(not isinstance(item, list) or len(item) != size for item in flat):
-            raise _bad(f"input {name!r}: lists at level {len(shape)} have not all the length {size}")
+            raise _bad(f"input {name!r}: lists at level {len(shape)} have not all the length "
+                       f"{size}")
         shape.append(size)
         flat = list(itertools.chain.from_iterable(flat))
     if dtype not in _JSON_TYPES:

@@ -18,7 +18,7 @@ that a client may act on. What differs:
 | full queue | counted in batches | counted in requests; the same answer |
 | a lone request | waits `batch_timeout_micros` for others | does not wait |
 | Classify, Regress, MultiInference, ReloadConfig | answered | UNIMPLEMENTED |
-| newest version cannot be loaded | tried six times, with a minute between | the one before is served |
+| newest version cannot be loaded | tried six times | the one before is served |
 | the last version's folder vanishes | it is unloaded | it goes on being served |
 | a version that a label names is not there | it starts without | it does not start |
 | SIGTERM | no handler: it ends at once | running and waiting requests end first |
@@ -102,8 +102,8 @@ class Server:
           ServingError: both REST and `tensor_content` are asked for.
         """
         if tensor_content and rest_port is not None:
-            raise ServingError("enable_serialization_as_tensor_content: with it TF Serving is taken "
-                               "down by the first predict request over REST, whose answer is made "
+            raise ServingError("enable_serialization_as_tensor_content: with it TF Serving is "
+                               "taken down by the first predict request over REST, whose answer is made "
                                "of the fields that it leaves empty; leave out one of the two")
         self.host, self.grpc_port, self.rest_port = host, grpc_port, rest_port
         self.models = Models({model.name: model for model in models})

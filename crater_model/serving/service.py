@@ -94,7 +94,8 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
         for field in request.metadata_field:
             if field != "signature_def":
                 raise RequestError(grpc.StatusCode.INVALID_ARGUMENT,
-                                   f"Metadata field {field} is not supported; ask for signature_def")
+                                   f"Metadata field {field} is not supported; ask for "
+                                   "signature_def")
         if not request.metadata_field:
             raise RequestError(grpc.StatusCode.INVALID_ARGUMENT,
                                "GetModelMetadataRequest must specify at least one metadata_field; "

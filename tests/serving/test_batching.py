@@ -129,8 +129,7 @@ def arrays(*shapes):
 
 
 def test_sizes_that_differ_fail_all_or_are_filled_up():
-    with pytest.raises(RequestError, match="'pixels' from different tasks have different shapes") as (
-            caught):
+    with pytest.raises(RequestError, match="'pixels' from different tasks have diff") as caught:
         join(arrays((1, 3, 5), (2, 3, 4)))
     assert caught.value.code.name == "FAILED_PRECONDITION"
     joined = join(arrays((1, 3, 5), (2, 4, 2)), padded=True)["pixels"]
