@@ -57,7 +57,8 @@ def _padded(arrays: list[np.ndarray]) -> list[np.ndarray]:
     size = np.max([array.shape[1:] for array in arrays], axis=0)
     filled = []
     for array in arrays:
-        missing = [(0, 0), *((0, full - have) for full, have in zip(size, array.shape[1:]))]
+        missing = [(0, 0), *((0, most - own)
+                             for most, own in zip(size, array.shape[1:], strict=True))]
         if not any(after for _, after in missing):
             filled.append(array)
         elif not array.size:
@@ -86,4 +87,4 @@ def split(outputs: Arrays, rows: Sequence[int]) -> list[dict[str, np.ndarray]]:
                 "sizes of the input tensors")
     ends = np.cumsum(rows).tolist()
     return [{name: array[end - count:end] for name, array in outputs.items()}
-            for count, end in zip(rows, ends)]
+            for count, end in zip(rows, ends, strict=True)]

@@ -26,8 +26,9 @@ Run = Callable[[Mapping[str, np.ndarray], str], dict[str, np.ndarray]]
 _SMALL = (tf.int32, tf.int16, tf.int8, tf.uint8)
 _WHOLE = (*_SMALL, tf.int64, tf.uint32, tf.uint64)
 # What a JSON value must be to become one of this type; other types have no JSON.
-_JSON_TYPES = {tf.float32: {int, float}, tf.float64: {int, float}, tf.bool: {bool},
-               tf.string: {str, bytes}, **dict.fromkeys(_WHOLE, {int})}
+_JSON_TYPES: dict[tf.DType, set[type]] = {
+    tf.float32: {int, float}, tf.float64: {int, float}, tf.bool: {bool}, tf.string: {str, bytes},
+    **{dtype: {int} for dtype in _WHOLE}}
 _SPACE = re.compile(r"[ \t\n\v\f\r]+")
 _BASE64 = re.compile(r"([A-Za-z0-9+/]*)([=.]*)")
 _MOST_SHOWN = 256  # characters of a value in a message
@@ -119,7 +120,8 @@ def _from_columns(columns: Any, types: Mapping[str, tf.DType]) -> dict[str, np.n
 
 def _input(name: str, value: Any, dtype: tf.DType) -> np.ndarray:
     """Nested lists of equal lengths -> array."""
-    shape, flat = [], [value]
+    shape: list[int] = []
+    flat = [value]
     while isinstance(flat[0], list) if flat else False:
         size = len(flat[0])
         if any(not isinstance(item, list) or len(item) != size for item in flat):
@@ -161,10 +163,11 @@ def _bytes(name: str, item: Any) -> Any:
         raise _bad(f'input {name!r}: {_shown(item)} is not formatted correctly for base64 data, '
                    'expected {"b64": "..."}')
     match = _BASE64.fullmatch(_SPACE.sub("", item["b64"]))
-    left = len(match[1]) % 4 if match else 1
-    if left == 1 or match[2] and len(match[2]) != -left % 4:
-        raise _bad(f"input {name!r}: Unable to base64 decode: the b64 value is not base64")
-    return base64.b64decode(match[1] + "=" * (-left % 4))
+    if match:
+        text, missing = match[1], -len(match[1]) % 4
+        if missing != 3 and len(match[2]) in (0, missing):
+            return base64.b64decode(text + "=" * missing)
+    raise _bad(f"input {name!r}: Unable to base64 decode: the b64 value is not base64")
 
 
 def _rows(outputs: Mapping[str, np.ndarray]) -> bytes:
@@ -172,7 +175,8 @@ def _rows(outputs: Mapping[str, np.ndarray]) -> bytes:
     if len(counts) != 1 or () in counts:
         raise _bad("the outputs have not all the same number of rows; use the 'inputs' form")
     columns = {key: _output(key, array) for key, array in outputs.items()}
-    rows = [dict(zip(columns, values)) for values in zip(*columns.values())]
+    rows = [dict(zip(columns, values, strict=True))
+            for values in zip(*columns.values(), strict=True)]
     return _text({"predictions": rows if len(outputs) > 1
                   else [next(iter(row.values())) for row in rows]})
 

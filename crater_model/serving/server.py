@@ -103,8 +103,8 @@ class Server:
         """
         if tensor_content and rest_port is not None:
             raise ServingError("enable_serialization_as_tensor_content: with it TF Serving is "
-                               "taken down by the first predict request over REST, whose answer is made "
-                               "of the fields that it leaves empty; leave out one of the two")
+                               "taken down by the first predict request over REST, whose answer is "
+                               "made of the fields that it leaves empty; leave out one of the two")
         self.host, self.grpc_port, self.rest_port = host, grpc_port, rest_port
         self.models = Models({model.name: model for model in models})
         self._health = health.HealthServicer() if enable_health else None

@@ -45,7 +45,7 @@ def test_errors_name_the_image_and_the_reason(client, blob_server):
     with pytest.raises(DataError, match="^image 1: the server at http://.* cannot use this image"):
         client.detect([ONE, broken, ONE])
     with Client(f"http://127.0.0.1:{blob_server.rest_port}", "rocks") as unknown, \
-            pytest.raises(ServingError, match="HTTP 404: model 'rocks' is unknown"):
+            pytest.raises(ServingError, match=r"HTTP 404: Servable not found .*Latest\(rocks\)"):
         unknown.detect([ONE])
     with Client("http://127.0.0.1:1", timeout_s=0.5) as nobody, \
             pytest.raises(ServingError, match="http://127.0.0.1:1: Predict .*no connection"):

@@ -95,7 +95,7 @@ def test_errors_name_the_endpoint_and_the_reason(blob_server):
         with pytest.raises(ServingError, match="not ready after 0.3 s"):
             client.wait_ready(0.3)
     with Client(f"127.0.0.1:{blob_server.grpc_port}", "rocks") as client:
-        with pytest.raises(ServingError, match="NOT_FOUND: model 'rocks' is unknown"):
+        with pytest.raises(ServingError, match=r"NOT_FOUND: Servable not found .*Latest\(rocks\)"):
             client.detect([image])
     with pytest.raises(ServingError, match="'nonsense': not an endpoint"):
         Client("nonsense")
