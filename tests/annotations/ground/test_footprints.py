@@ -106,7 +106,7 @@ def test_a_thousand_neighbours_are_quick(crs):
         lambda left, top, w, h, s: meters(POLAR, left, top, w, h, s))
     places = [make(x * 100 * step, y * 80 * step, 100, 80, step)
               for x in range(-16, 16) for y in range(-16, 16)]
-    start = time.monotonic()
+    start = time.process_time()  # also where others want the processor
     prints = [footprint(place) for place in places]
     assert list(overlapping_pairs(prints, lambda i, j: False)) == []
-    assert time.monotonic() - start < 30  # a few seconds on an idle machine
+    assert time.process_time() - start < 15  # some three on an idle machine
