@@ -152,8 +152,9 @@ class Counter:
 
     def _pass(self, source: socket.socket, sink: socket.socket, name: str) -> None:
         while data := source.recv(1 << 16):
-            sink.sendall(data)
+            # Before they are passed on: whoever has the answer reads the whole count.
             setattr(self, name, getattr(self, name) + len(data))
+            sink.sendall(data)
         sink.shutdown(socket.SHUT_WR)
 
 
