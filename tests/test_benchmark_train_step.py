@@ -1,19 +1,20 @@
-"""The comparison of trainings: both sides alike, both run, and the verdict on their scores."""
+"""The comparison of trainings: both sides alike, and the verdict on their scores."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
-import subprocess
-import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from crater_model.records.write import write_records
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
-SMALL = ("--quick", "--size", "64", "--craters", "4", "--scenes", "8")
+# The network of tests/tiny.py, for both sides.
+MODEL = {"min_level": 3, "max_level": 4, "backbone": {"resnet": {"depth_multiplier": 0.25}},
+         "decoder": {"fpn": {"num_filters": 16}}, "rpn_head": {"num_filters": 16},
+         "detection_head": {"fc_dims": 32}, "mask_head": {"num_convs": 1, "num_filters": 16}}
 
 
 @pytest.fixture
@@ -30,13 +31,6 @@ def train_sides(monkeypatch):
     import train_sides
 
     return train_sides
-
-
-def run(*options: str) -> dict:
-    done = subprocess.run([sys.executable, BENCHMARKS / "train_step.py", *SMALL, *options],
-                          capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)  # nothing else on stdout
 
 
 def test_difference_is_noise_up_to_two_standard_errors(train_step):
@@ -75,41 +69,52 @@ def test_both_sides_have_the_same_settings(train_sides, tiny_dataset, tmp_path):
 
 
 @pytest.mark.slow
-def test_speed():
-    found = run("--seconds", "0.1")
-    for side in ("ours", "model_garden"):
-        assert "failed" not in found[side], found[side]
-        for kind in ("full", "step"):
-            assert found[side][kind]["steps"] == 10
-            assert found[side][kind]["seconds_per_step"] > 0
-    ours, garden = found["ours"]["full"], found["model_garden"]["full"]
-    for name, unit in (("times_model_garden", "seconds_per_step"),
-                       ("cpu_times_model_garden", "cpu_seconds_per_step")):
-        assert found[name] == pytest.approx(garden[unit] / ours[unit], abs=1e-3)
-    assert found["step_times_model_garden"] > 0 and found["memory_share_of_model_garden"] > 0
+def test_both_sides_start_from_the_same_weights(train_sides, tiny_records):
+    ours = train_sides.experiment(str(tiny_records), 96, steps=40, seed=5)
+    ours.override({"task": {"model": MODEL}})
+    starts = [weights(task, seed=5)
+              for task in (ours.task, train_sides.garden_experiment(ours, "elsewhere").task)]
+    assert len(starts[0]) > 50
+    for one, other in zip(*starts, strict=True):
+        np.testing.assert_array_equal(one, other)
+    # Drawn, not constant.
+    assert all(w.std() > 0 for w in starts[0] if w.ndim == 4)
 
 
-@pytest.mark.slow
-def test_parity_keeps_what_is_finished(tmp_path):
-    options = ("--parity", "--steps", "12", "--held-out", "3", "--out", str(tmp_path))
-    found = run(*options)
-    assert found["same_start"] and found["data"]["held_out"]["scenes"] == 3
-    for side in ("ours", "model_garden"):
-        result = found["runs"][side]["0"]
-        assert "failed" not in result, result
-        assert 0 <= result["scores"]["mask_AP"] <= 1
-        assert result["last_losses"]["total_loss"] < result["first_losses"]["total_loss"]
-        assert found["sides"][side]["trainings"] == 1
-    assert found["seconds_times_model_garden"] > 0
-    # A mark in a kept result shows that it was read, not made again.
-    kept = tmp_path / "ours-0.json"
-    content = json.loads(kept.read_text())
-    content["result"]["scores"]["mask_AP"] = 0.75
-    kept.write_text(json.dumps(content))
-    again = run(*options)
-    assert again["sides"]["ours"]["mask_AP"]["mean"] == 0.75
-    assert again["runs"]["model_garden"] == found["runs"]["model_garden"]
-    other = subprocess.run(
-        [sys.executable, BENCHMARKS / "train_step.py", *SMALL, *options, "--steps", "13"],
-        capture_output=True, text=True)
-    assert other.returncode == 1 and "was made with other arguments" in other.stderr
+def weights(task, seed: int) -> list[np.ndarray]:
+    import tf_keras
+    from official.core import task_factory
+
+    import crater_model.detector.task  # noqa: F401  registers our task
+
+    tf_keras.utils.set_random_seed(seed)
+    return task_factory.get_task(task).build_model().get_weights()
+
+
+def test_steps_a_second_are_compared_by_side(train_step, monkeypatch):
+    sides = {"ours": (0.2, 0.3, 1500), "model_garden": (0.5, 0.6, 3000)}
+
+    def in_child(file, task, side=None, **_):
+        if task == "prepare":
+            return {"scenes": 8}
+        wall, cpu, memory = sides[side]
+        rate = {"seconds_per_step": wall, "cpu_seconds_per_step": cpu}
+        return {"full": {**rate, "peak_mb": memory}, "step": {**rate, "seconds_per_step": 0.2}}
+
+    monkeypatch.setattr(train_step, "in_child", in_child)
+    found = train_step.measure(64, 4, 8, 0.1)
+    assert (found["times_model_garden"], found["cpu_times_model_garden"]) == (2.5, 2.0)
+    assert (found["step_times_model_garden"], found["memory_share_of_model_garden"]) == (1.0, 0.5)
+
+
+def test_means_and_deviations_of_the_seeds(train_step):
+    def run(ap, seconds):
+        return {"seconds": seconds, "seconds_without_tracing": 5.0, "cpu_seconds": 9.0,
+                "steps_per_second": 4.0, "training_peak_mb": int(100 * seconds),
+                "scores": dict.fromkeys(("mask_AP", "mask_AP50", "box_AP", "detections"), ap)}
+
+    found = train_step.summary([run(0.4, 10.0), run(0.6, 14.0)])
+    assert found["mask_AP"] == {"mean": 0.5, "deviation": 0.1414}
+    assert (found["trainings"], found["seconds"], found["peak_mb"]) == (2, 12.0, 1400)
+    assert train_step.summary([run(0.4, 10.0)])["mask_AP"]["deviation"] is None
+    assert train_step.summary([]) == {}
