@@ -109,7 +109,7 @@ class Hostile:
             "unknown_model": ({"image_bytes": [png]}, {"name": "rocks"}, ("NOT_FOUND",)),
             "unknown_version": ({"image_bytes": [png]}, {"version": 99}, ("NOT_FOUND",)),
             "unknown_signature": ({"image_bytes": [png]}, {"signature_name": "x"},
-                                  ("INVALID_ARGUMENT", "NOT_FOUND")),
+                                  ("FAILED_PRECONDITION", "INVALID_ARGUMENT")),
         }
         self.counts: dict[str, Counter] = {kind: Counter() for kind in self.kinds}
         self.unexpected: list[str] = []

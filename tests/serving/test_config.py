@@ -9,7 +9,7 @@ from crater_model.serving.settings import METRICS_PATH, Batching
 
 
 def test_the_image_s_own_files_say_what_crater_serve_does():
-    batching, monitoring = CONFIGURATION
+    batching, monitoring = CONFIGURATION[:2]
     assert batching_of(batching) == Batching()
     assert metrics_path_of(monitoring) == METRICS_PATH
 
