@@ -42,7 +42,8 @@ _FROM_ONE = frozenset((
     "summary_interval", "max_to_keep", "global_batch_size", "num_scales", "num_filters", "fc_dims",
     "crop_size", "mask_crop_size", "num_sampled_rois", "num_sampled_masks", "num_proposals",
     "test_num_proposals", "decay_steps", "sample_1_of_n"))
-_ABOVE_ZERO = frozenset(("anchor_size", "initial_learning_rate", "aug_scale_min", "aug_scale_max"))
+_FROM_ZERO = frozenset(("initial_learning_rate",))  # 0 keeps starting weights as they are
+_ABOVE_ZERO = frozenset(("anchor_size", "aug_scale_min", "aug_scale_max"))
 _SHARES = frozenset((
     "nms_iou_threshold", "test_nms_iou_threshold", "foreground_iou_threshold",
     "foreground_fraction", "rpn_fg_fraction", "dropout_rate", "momentum", "norm_momentum"))
@@ -183,6 +184,7 @@ def _typed(key: str, kind: str, value: Any) -> Any:
 def _check_range(key: str, value: float) -> None:
     name = key.rpartition(".")[2]
     for names, fits, words in ((_FROM_ONE, value >= 1, "1 or more"),
+                               (_FROM_ZERO, value >= 0, "0 or more"),
                                (_ABOVE_ZERO, value > 0, "more than 0"),
                                (_SHARES, 0 <= value <= 1, "0 to 1")):
         if name in names and not fits:

@@ -67,7 +67,8 @@ def in_service(instance, tmp_path, blob_model):  # noqa: F811
     shutil.copytree(version, storage.path("best_model/known") / "saved_model" / "7")
     storage.publish("best_model/known")
     instance.report_runless_asset_event(dg.AssetMaterialization(
-        "serving_image", metadata={"best_model": "best_model/known", "version": 7}))
+        "serving_image", metadata={"artifact": "serving_image/known", "best_model": "best_model/known",
+                                   "version": 7}))
 
 
 def made_of(instance, partition):

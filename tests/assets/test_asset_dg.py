@@ -39,13 +39,16 @@ def test_the_readmes_first_command(tmp_path):
     try:
         wait_until_loaded(f"http://127.0.0.1:{port}", process)
         launch.graphql(f"http://127.0.0.1:{port}", "{ version }")
+        with homes.instance_of(ROOT, home) as instance:
+            end = time.monotonic() + 120
+            while not instance.get_daemon_heartbeats() and time.monotonic() < end:
+                time.sleep(0.5)
+            assert instance.get_daemon_heartbeats()
+        said = (tmp_path / "log").read_text()  # before its end, which is told as an error
     finally:
         process.send_signal(signal.SIGINT)
         process.wait(60)
-    said = (tmp_path / "log").read_text()
     assert "superseded" not in said and "Error" not in said, said
-    with homes.instance_of(ROOT, home) as instance:
-        assert instance.get_daemon_heartbeats()
 
 
 def wait_until_loaded(url, process, seconds=180):

@@ -180,8 +180,7 @@ def test_stable_and_canary_answer(served):
     image = blob_image(50, 80, [(5, 10, 20, 30)])
     for label, version in (("stable", 3), ("canary", 12)):
         with Client(f"127.0.0.1:{served[0]}", version_label=label) as client:
-            client.describe(pin=True)
-            assert client.version == version
+            assert client.metadata()["version"] == version
             assert client.status() == {3: "AVAILABLE", 12: "AVAILABLE"}  # whatever the label
             np.testing.assert_array_equal(client.detect([image])[0].boxes, [[5, 10, 20, 30]])
     with Client(f"127.0.0.1:{served[0]}") as client:
