@@ -87,7 +87,7 @@ def test_weights_to_start_from_must_be_there(tmp_path):
     ("trainer.checkpoint_interval", 0, "got 0, expected 1 or more"),
     ("task.train_data.global_batch_size", "0", "got 0, expected 1 or more"),
     ("task.model.anchor.anchor_size", 0, "got 0.0, expected more than 0"),
-    (RATE, -1e-3, "expected more than 0"),
+    (RATE, -1e-3, "expected 0 or more"),
     ("task.model.detection_generator.nms_iou_threshold", 1.5, "got 1.5, expected 0 to 1"),
     (RATE, "fast", "got 'fast', expected float"),
     (RATE, float("inf"), "expected a finite number"),
