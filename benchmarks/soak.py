@@ -5,7 +5,7 @@
 Prints one JSON object; exits 1 where something is not `as_wanted`. Two processes of `crater serve`
 hold the same folder of versions, and `AsyncClient` asks both for tiles all the time, so many at
 once that the servers can hold half of them, waiting and running, and refuse the others
-(RESOURCE_EXHAUSTED), which are asked again. Beside them come hostile requests, one in twenty:
+(UNAVAILABLE: the queue is full), which are asked again. Beside them come hostile requests, one in twenty:
 garbage, truncated and gigantic images, a wrong type, an unknown model, version and signature. The
 first endpoint is reached through `forgetful_proxy`, which forgets each connection after a twentieth
 of the time without a word, as load balancers do; what was on the way is found lost after half of a
