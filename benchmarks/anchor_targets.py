@@ -1,33 +1,32 @@
 """What the anchors' targets cost, against Model Garden's labelling of all pairs.
 
-    python benchmarks/anchor_targets.py [--side 1024] [--instances 400] [--batch 4] [--scales 3]
-
-Prints one JSON object: for both sides the seconds a batch takes (median) and the memory at
-its peak above what the process held before, MB, each side in a process of its own, and the
-ratios. The experiment is the demo's but for the input's size and the anchors' scales.
+For both sides the seconds a batch takes (median of `--repeats`) and the memory at its peak above
+what the process held before, MB. The experiment is the demo's but for the input's size and the
+anchors' scales. Each of `--cases` is px a side : craters a scene : scenes a batch.
 """
 
-import argparse
-import json
-import resource
-import subprocess
-import sys
-import time
+from __future__ import annotations
 
-import numpy as np
+import statistics
 
-SIDES = ("model_garden", "ours")
+from benchmarks.harness import grid, peak_mb, ratio, timed
+
+FULL = {"cases": ("1024:400:4", "256:20:4"), "scales": 3, "repeats": 5}
+QUICK = {"cases": ("256:20:4",), "repeats": 2}
 
 
-def scene(rng: np.random.Generator, instances: int, side: int) -> np.ndarray:
+def scene(rng, instances: int, side: int):
     """Boxes of craters in numbers as on the Moon, many small and few large: [n, 4] px."""
+    import numpy as np
+
     center = rng.uniform(0, side, (instances, 2))
     half = np.minimum(5 * rng.random((instances, 1)) ** -0.5, side / 4)
     return np.concatenate([center - half, center + half], axis=1).clip(0, side)
 
 
-def measure(name: str, side: int, instances: int, batch: int, scales: int, repeats: int) -> dict:
-    """Seconds and MB of one of `SIDES`, in this process."""
+def targets(name: str, side: int, instances: int, batch: int, scales: int, repeats: int) -> dict:
+    """Seconds and MB of one side, in this process."""
+    import numpy as np
     import tensorflow as tf
     from official.vision.ops import anchor
 
@@ -38,8 +37,7 @@ def measure(name: str, side: int, instances: int, batch: int, scales: int, repea
     anchors = targets.anchors_of(task.model, (side, side))
     labeler = anchor.RpnAnchorLabeler()
     rng = np.random.default_rng(0)
-    boxes = np.stack([scene(rng, instances, side) for _ in range(batch)]).astype(np.float32)
-    boxes = tf.constant(boxes)
+    boxes = tf.constant(np.stack([scene(rng, instances, side) for _ in range(batch)]), tf.float32)
 
     @tf.function
     def step(boxes):
@@ -50,41 +48,35 @@ def measure(name: str, side: int, instances: int, batch: int, scales: int, repea
                 for one in tf.unstack(boxes)]
 
     step.get_concrete_function(boxes)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak_mb()
     step(boxes)
-    seconds = []
-    for _ in range(repeats):
-        started = time.perf_counter()
-        tf.nest.map_structure(lambda value: value.numpy(), step(boxes))
-        seconds.append(time.perf_counter() - started)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-    count = sum(a.shape.num_elements() // 4 for a in anchors.values())
-    return {"anchors": count, "seconds": float(np.median(seconds)), "peak_mb": peak / 1024}
+    seconds = [timed(lambda: tf.nest.map_structure(lambda value: value.numpy(), step(boxes)))
+               for _ in range(repeats)]
+    return {"anchors": sum(a.shape.num_elements() // 4 for a in anchors.values()),
+            "seconds": statistics.median(seconds), "more_mb": peak_mb() - before}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--side", type=int, default=1024, help="px")
-    parser.add_argument("--instances", type=int, default=400)
-    parser.add_argument("--batch", type=int, default=4)
-    parser.add_argument("--scales", type=int, default=3)
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--only", choices=SIDES, help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    values = (options.side, options.instances, options.batch, options.scales, options.repeats)
-    if options.only:
-        print(json.dumps(measure(options.only, *values)))
-        return
-    result = {"side": options.side, "instances": options.instances, "batch": options.batch}
-    for name in SIDES:
-        print(f"measuring {name}", file=sys.stderr)
-        ran = subprocess.run([sys.executable, __file__, *sys.argv[1:], "--only", name],
-                             check=True, stdout=subprocess.PIPE)
-        result[name] = json.loads(ran.stdout.splitlines()[-1])
-    for key in ("seconds", "peak_mb"):
-        result[f"{key}_ratio"] = round(result["model_garden"][key] / result["ours"][key], 1)
-    print(json.dumps(result))
+def ours(**case) -> dict:
+    return targets("ours", **case)
 
 
-if __name__ == "__main__":
-    main()
+def model_garden(**case) -> dict:
+    return targets("model_garden", **case)
+
+
+def measure(bench, cases, scales: int, repeats: int) -> dict:
+    found = {}
+    for name in cases:
+        size = dict(zip(("side", "instances", "batch"), map(int, name.split(":"))))
+        case = bench.sides(name, (ours, model_garden), **size, scales=scales, repeats=repeats)
+        mine, garden = case.values()
+        found[name] = {**size, **case, "anchors": mine.get("anchors"),
+                       "times_faster": ratio(garden.get("seconds"), mine.get("seconds")),
+                       "memory_share": ratio(mine.get("more_mb"), garden.get("more_mb"))}
+    return {"cases": found}
+
+
+def table(found: dict) -> str:
+    return grid({"px": "{side}", "craters a scene": "{instances}", "anchors": "{anchors:,}",
+                 "times as fast as Model Garden": "{times_faster:.1f}",
+                 "share of its memory": "{memory_share:.3f}"}, found["cases"].values())

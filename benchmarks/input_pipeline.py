@@ -1,16 +1,14 @@
 """How fast batches for training come, and in how much memory, beside Model Garden's pipeline.
 
-    python benchmarks/input_pipeline.py [--quick] [--sizes 256,512,1024] [--craters 20,100,400]
-
-Prints one JSON object. Every side runs in a process of its own, with the model of the preset
-`demo` at the images' size and batches of 4; the first batches, which wait for the pipeline to
+Every side runs in a process of its own, with the model of the preset `demo` at the images' size
+and batches of 4, for `--seconds` at least; the first batches, which wait for the pipeline to
 fill, do not count. `peak_mb` is the whole process's; `imports_peak_mb` what it was after
 importing TensorFlow alone, and everything that a training imports. The sides:
 
 - `ours`: `detector.inputs.build_inputs` for training, on records as `crater records write`
   makes them; `validation` is the same for validation, in the same process afterwards;
 - `ours_full_buffer`: `ours` at the largest size with as many records as its shuffle buffer
-  holds (1000), for the memory;
+  holds (1000), for the memory (`--buffer`);
 - `ours_and_targets`: `ours`, and the anchors' targets, which Model Garden makes in its pipeline
   and our training step on its device, made in this process as well;
 - `model_garden`: its own task's `build_inputs`, on the same records with full masks (it turns
@@ -23,17 +21,17 @@ less than 1.5 GB; at 256 px with 20 craters 5 times its rate.
 
 from __future__ import annotations
 
-import argparse
 import json
-import tempfile
-import time
+import shutil
 from pathlib import Path
 
-from common import in_child, machine, main_child, peak_mb, print_json, ratio, say, terrain_dataset
+from benchmarks.data import terrain_dataset
+from benchmarks.harness import fill, grid, peak_mb, ratio, repeated
 
+FULL = {"sizes": (256, 512, 1024), "craters": (20, 100, 400), "seconds": 3.0, "buffer": True}
+QUICK = {"sizes": (256,), "craters": (20,), "seconds": 2.0, "buffer": False}
 BATCH = 4
 FILL = 3  # batches that do not count
-SIZES, CRATERS = (256, 512, 1024), (20, 100, 400)
 # A pipeline as fast as ours runs through this many images again and again.
 IMAGES = {256: 64, 512: 32, 1024: 16}
 BUFFER = 1000  # the preset's shuffle buffer
@@ -45,13 +43,11 @@ def rate(dataset, seconds: float, fill: int = FILL, work=None) -> dict:
     work = work or (lambda batch: None)
     for _ in range(fill):
         work(next(batches))
-    images, started, cpu = 0, time.perf_counter(), time.process_time()
-    while images < 2 * BATCH or time.perf_counter() - started < seconds:
-        work(next(batches))
-        images += BATCH
-    wall, cpu = time.perf_counter() - started, time.process_time() - cpu
-    return {"images_per_second": round(images / wall, 2 if images / wall < 10 else 1),
-            "cpu_ms_per_image": round(1e3 * cpu / images, 1), "images": images}
+    found = repeated(lambda: work(next(batches)), seconds, least=2)
+    images = BATCH / found["seconds"]
+    return {"images_per_second": round(images, 2 if images < 10 else 1),
+            "cpu_ms_per_image": round(1e3 * found["cpu_seconds"] / BATCH, 1),
+            "images": found["times"] * BATCH}
 
 
 def experiment(records: str, size: int):
@@ -79,11 +75,6 @@ def ours(records: str, size: int, seconds: float, validate: bool = True) -> dict
     if validate:
         found["validation"] = rate(build_inputs(task.validation_data, shape).repeat(), seconds)
     return found
-
-
-def ours_full_buffer(records: str, size: int, seconds: float) -> dict:
-    # The first batch comes when the buffer is full.
-    return {**ours(records, size, seconds, validate=False), "records": BUFFER}
 
 
 def ours_and_targets(records: str, size: int, seconds: float) -> dict:
@@ -131,95 +122,63 @@ def png(images: str, seconds: float) -> dict:
     return rate(decoded.batch(BATCH).prefetch(tf.data.AUTOTUNE), seconds)
 
 
-def write(folder: str, size: int, craters: int, images: int) -> dict:
-    """The data set, and records of both kinds, below `folder`."""
-    from crater_model.records.write import write_records
-
-    root = Path(folder)
-    found = terrain_dataset(root / "data", size, craters, images)
-    write_records(root / "data", root / "compact", splits=(1, 0, 0))
-    write_records(root / "data", root / "full", splits=(1, 0, 0), full_masks=True)
-    return found
-
-
-def fill_buffer(records: Path) -> None:
-    """Lets the manifest name its files again and again, up to a full shuffle buffer."""
-    path = records / "manifest.json"
-    manifest = json.loads(path.read_text())
+def fill_buffer(records: Path, out: Path) -> None:
+    """Copies records; their manifest names its files again and again, up to a full buffer."""
+    shutil.copytree(records, out, dirs_exist_ok=True)
+    manifest = json.loads((records / "manifest.json").read_text())
     split = manifest["splits"]["train"]
     times = -(-BUFFER // split["images"])
     split.update(images=split["images"] * times, files=split["files"] * times)
-    path.write_text(json.dumps(manifest))
+    (out / "manifest.json").write_text(json.dumps(manifest))
 
 
-TASKS = {"ours": ours, "ours_full_buffer": ours_full_buffer, "png": png, "write": write,
-         "ours_and_targets": ours_and_targets, "model_garden": model_garden}
+def measure(bench, sizes, craters, seconds: float, buffer: bool) -> dict:
+    cases: dict[str, dict] = {}
+    for size in sorted(sizes):
+        floor = None
+        for count in sorted(craters):
+            name = f"{size}px_{count}"
+            folder = bench.folder / name
+            data = bench.child(f"{name}/data", terrain_dataset, folder=folder / "data", size=size,
+                               craters=count, images=IMAGES.get(size, 2 * BATCH))
+            for kind, more in (("compact", ()), ("full", ("--full-masks",))):
+                bench.crater(f"{name}/{kind}_records", "records", "write", folder / "data",
+                             folder / kind, *more, splits="1,0,0")
+            found = {**bench.sides(name, (ours, ours_and_targets), records=folder / "compact",
+                                   size=size, seconds=seconds),
+                     **bench.sides(name, (model_garden,), records=folder / "full", size=size,
+                                   seconds=seconds)}
+            floor = floor or bench.child(f"{name}/png", png, images=folder / "data" / "images",
+                                         seconds=seconds)
+            mine, targets, garden = (one.get("images_per_second") for one in found.values())
+            cases[name] = {
+                "size": size, "craters": count, "data": data, **found, "png": floor,
+                "times_model_garden": ratio(mine, garden),
+                "with_targets_times_model_garden": ratio(targets, garden),
+                "share_of_png": ratio(mine, floor["images_per_second"]),
+                "memory_share_of_model_garden": ratio(found["ours"].get("training_peak_mb"),
+                                                      found["model_garden"].get("peak_mb"))}
+    full = {}
+    if buffer:
+        fill_buffer(folder / "compact", bench.folder / "buffer")
+        full["ours_full_buffer"] = bench.child(
+            "ours_full_buffer", ours, may_fail=True, records=bench.folder / "buffer", size=size,
+            seconds=seconds, validate=False)
+    return {"batch": BATCH, "cases": cases, **full}
 
 
-def one_case(folder: Path, size: int, craters: int, seconds: float, floor: dict | None) -> dict:
-    """All sides for one size and number of craters; `floor` is `png`'s, if it was measured."""
-    say(f"{size} px, {craters} craters ...")
-    data = in_child(__file__, "write", folder=str(folder), size=size, craters=craters,
-                    images=IMAGES.get(size, 2 * BATCH))
-    found = {"data": data}
-    sides = {"ours": "compact", "ours_and_targets": "compact", "model_garden": "full"}
-    for side, records in sides.items():
-        found[side] = in_child(__file__, side, records=str(folder / records), size=size,
-                               seconds=seconds)
-        say(f"  {side}: {found[side]}")
-    found["png"] = floor or in_child(
-        __file__, "png", images=str(folder / "data" / "images"), seconds=seconds)
-    rates = {side: values.get("images_per_second") for side, values in found.items()}
-    found["times_model_garden"] = ratio(rates["ours"], rates["model_garden"])
-    found["with_targets_times_model_garden"] = ratio(
-        rates["ours_and_targets"], rates["model_garden"])
-    found["share_of_png"] = ratio(rates["ours"], rates["png"])
-    found["memory_share_of_model_garden"] = ratio(
-        found["ours"].get("training_peak_mb"), found["model_garden"].get("peak_mb"))
-    return found
-
-
-def measure(sizes: list[int], craters: list[int], seconds: float, buffer: bool) -> dict:
-    found = {"machine": machine(), "batch": BATCH, "cases": {}}
-    with tempfile.TemporaryDirectory() as name:
-        for size in sizes:
-            floor = None
-            for count in craters:
-                folder = Path(name) / f"{size}_{count}"
-                case = one_case(folder, size, count, seconds, floor)
-                found["cases"][f"{size}px_{count}"] = case
-                floor = case["png"]
-        if buffer:
-            say("a full shuffle buffer ...")
-            fill_buffer(folder / "compact")
-            found["ours_full_buffer"] = in_child(
-                __file__, "ours_full_buffer", records=str(folder / "compact"), size=size,
-                seconds=seconds)
-    return found
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true",
-                        help="256 px with 20 craters only, for 2 s each")
-    parser.add_argument("--sizes", type=_numbers, help="px, separated by commas")
-    parser.add_argument("--craters", type=_numbers, help="an image, separated by commas")
-    parser.add_argument("--seconds", type=float, help="that a side is measured for at least")
-    parser.add_argument("--child", help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.child:
-        main_child(options.child, TASKS)
-        return
-    sizes = options.sizes or ([256] if options.quick else SIZES)
-    craters = options.craters or ([20] if options.quick else CRATERS)
-    seconds = options.seconds or (2.0 if options.quick else 3.0)
-    print_json(measure(sorted(sizes), sorted(craters), seconds, buffer=not options.quick))
-
-
-def _numbers(text: str) -> list[int]:
-    return [int(part) for part in text.split(",")]
-
-
-if __name__ == "__main__":
-    main()
+def table(found: dict) -> str:
+    rate = "{%s.images_per_second}"
+    cases = grid({"px": "{size}", "craters": "{craters}", "ours, images/s": rate % "ours",
+                  "validation": rate % "ours.validation", "with targets": rate % "ours_and_targets",
+                  "Model Garden": rate % "model_garden", "ours / Model Garden": "{times_model_garden}",
+                  "PNG": rate % "png", "ours, MB": "{ours.training_peak_mb}",
+                  "Model Garden, MB": "{model_garden.peak_mb}"}, found["cases"].values())
+    memory = fill("""
+        | our memory | MB |
+        |---|---|
+        | TensorFlow's import | {first.ours.imports_peak_mb.tensorflow} |
+        | all imports | {first.ours.imports_peak_mb.all} |
+        | the largest images and a full shuffle buffer of 1000 | {full.training_peak_mb} |""",
+        {"first": next(iter(found["cases"].values())), "full": found.get("ours_full_buffer")})
+    return f"{cases}\n\n{memory}"

@@ -1,100 +1,96 @@
 """One training killed at random moments and started again each time, against undisturbed ones.
 
-    python benchmarks/kill_and_resume.py [--kills 10] [--seeds 0,1,2]
-
 The peer is the same training left alone: from the same seed, and from others, whose scores say
-what noise is. SIGKILL comes at random moments: of every two, one after steps have been made (in
-steps, checkpoints and validations), one at any time since the start (in imports, restoring and
-tracing too). After each kill every file that is left is read; at the end nothing half-written may
-lie in the model directory. Prints one JSON object.
+what noise is. SIGKILL comes at random moments, `--longest` seconds late at most: of every two, one
+after steps have been made (in steps, checkpoints and validations), one at any time since the start
+(in imports, restoring and tracing too). After each kill every file that is left is read; at the end
+nothing half-written may lie in the model directory.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import random
 import signal
 import statistics
 import subprocess
-import sys
-import tempfile
 import time
 from pathlib import Path
 
-from common import ROOT, machine, print_json, say
+from benchmarks.harness import ROOT, crater, fill, say
 
-# `longest`: s until a kill, at most.
-FULL = {"size": 128, "scenes": 300, "kills": 10, "longest": 20.0, "settings": {
-    "trainer.train_steps": 600, "trainer.validation_interval": 60,
-    "trainer.checkpoint_interval": 20, "task.model.input_size": [128, 128, 3]}}
-QUICK = {"size": 64, "scenes": 12, "kills": 2, "longest": 1.0, "settings": {
-    "trainer.train_steps": 12, "trainer.validation_interval": 4, "trainer.steps_per_loop": 2,
-    "trainer.checkpoint_interval": 2, "task.model.input_size": [64, 64, 3],
-    "task.train_data.global_batch_size": 2, "task.model.backbone.resnet.depth_multiplier": 0.25,
-    "task.model.decoder.fpn.num_filters": 16}}
+FULL = {"size": 128, "scenes": 300, "kills": 10, "longest": 20.0, "seeds": (0, 1, 2), "steps": 600}
+QUICK = {"size": 64, "scenes": 12, "kills": 2, "longest": 1.0, "seeds": (0,), "steps": 12}
+# With fewer steps than this a training is no more than its machinery, and its network tiny.
+FEW = 100
+SMALL = {"trainer.steps_per_loop": 2, "task.train_data.global_batch_size": 2,
+         "task.model.backbone.resnet.depth_multiplier": 0.25,
+         "task.model.decoder.fpn.num_filters": 16}
 
 
-def measure(case: dict, seeds: list[int], folder: Path) -> dict:
+def settings_of(size: int, steps: int) -> dict:
+    """A validation ten times or three times, three or two checkpoints between them."""
+    few = steps < FEW
+    interval = steps // (3 if few else 10)
+    return {"trainer.train_steps": steps, "trainer.validation_interval": interval,
+            "trainer.checkpoint_interval": interval // (2 if few else 3),
+            "task.model.input_size": [size, size, 3], **(SMALL if few else {})}
+
+
+def measure(bench, size: int, scenes: int, kills: int, longest: float, seeds, steps: int) -> dict:
     """Trains undisturbed from every seed, and once more from the first with kills."""
-    from crater_model.records.write import write_records
-    from crater_model.synthesis import synthesize
-
-    size = case["size"]
-    data = synthesize(folder / "terrain", case["scenes"], (size, size))
-    write_records(folder / "terrain", folder / "records", splits=(0.7, 0.3, 0.0))
+    data = bench.crater("data", "synthesize", bench.folder / "terrain", scenes=scenes,
+                        size=f"{size}x{size}")
+    bench.crater("written", "records", "write", bench.folder / "terrain", bench.folder / "records",
+                 splits="0.7,0.3,0")
+    settings = settings_of(size, steps)
     undisturbed = {}
     for seed in seeds:
-        process = start(case, seed, folder / f"seed-{seed}")
-        undisturbed[seed] = summary(finish(process))
+        undisturbed[seed] = summary(finish(start(settings, seed, bench.folder / f"seed-{seed}")))
         say(f"undisturbed, seed {seed}: {undisturbed[seed]}")
-    killed, kills = with_kills(case, seeds[0], folder / "killed")
+    killed, left = with_kills(settings, seeds[0], bench.folder / "killed", kills, longest)
     scores = [run["mask_AP"] for run in undisturbed.values()]
-    return {
-        "machine": machine(), "data": data, "settings": case["settings"],
-        "undisturbed": undisturbed, "killed": killed, "kills": kills,
-        "undisturbed_mask_AP": {"mean": round(statistics.mean(scores), 4), "deviation": round(
-            statistics.stdev(scores), 4) if len(scores) > 1 else None},
-        "killed_less_same_seed": round(killed["mask_AP"] - undisturbed[seeds[0]]["mask_AP"], 4),
-        "mask_AP_ratio": round(killed["mask_AP"] / statistics.mean(scores), 4) if all(scores)
-        else None}
+    return {"data": data, "training": settings, "undisturbed": undisturbed, "killed": killed,
+            "kills": left, "undisturbed_mask_AP": {
+                "mean": round(statistics.mean(scores), 4),
+                "deviation": round(statistics.stdev(scores), 4) if len(scores) > 1 else None}}
 
 
-def with_kills(case: dict, seed: int, model: Path) -> tuple[dict, list[dict]]:
+def with_kills(settings: dict, seed: int, model: Path, kills: int,
+               longest: float) -> tuple[dict, list[dict]]:
     """The result of a training that was killed `kills` times, and what each kill left."""
-    moments, kills = random.Random(0), []
-    while len(kills) < case["kills"]:
-        process, began = start(case, seed, model), time.monotonic()
-        if len(kills) % 2 == 0:
+    moments, found = random.Random(0), []
+    for number in range(kills):
+        process, began = start(settings, seed, model), time.monotonic()
+        if number % 2 == 0:
             wait_for_steps(process, model)
-        time.sleep(moments.uniform(0.0, case["longest"]))
+        time.sleep(moments.uniform(0.0, longest))
         if process.poll() is not None:
-            raise SystemExit(f"the training ended before its kill number {len(kills) + 1}: "
+            raise SystemExit(f"the training ended before its kill number {number + 1}: "
                              "raise the steps")
         process.send_signal(signal.SIGKILL)
         process.wait()
-        kills.append({"seconds": round(time.monotonic() - began, 1), **inspect(model)})
-        say(f"kill {len(kills)}: {kills[-1]}")
-    result = finish(start(case, seed, model))
+        found.append({"seconds": round(time.monotonic() - began, 1), **inspect(model)})
+        say(f"kill {number + 1}: {found[-1]}")
+    result = finish(start(settings, seed, model))
     left = inspect(model)
     steps = [row["step"] for row in result["history"] if row["kind"] == "validation"]
     if left["half_written"] or steps != sorted(set(steps)):
         raise SystemExit(f"{model}: left {left}, validations at {steps}")
-    return {**summary(result), "validations": steps}, kills
+    return {**summary(result), "validations": steps}, found
 
 
 def wait_for_steps(process: subprocess.Popen, model: Path) -> None:
     """Waits until this start of the training has written a row."""
     rows = model / "metrics.jsonl"
-    before = rows.stat().st_mtime_ns if rows.exists() else 0
-    size = rows.stat().st_size if rows.exists() else 0
+    before = (rows.stat().st_mtime_ns, rows.stat().st_size) if rows.exists() else (0, 0)
     while process.poll() is None:
         time.sleep(0.02)
         # A start first writes the file anew, without what came after its checkpoint.
-        if rows.exists() and rows.stat().st_mtime_ns != before:
-            if rows.stat().st_size > size:
+        if rows.exists() and (now := (rows.stat().st_mtime_ns, rows.stat().st_size)) != before:
+            if now[1] > before[1]:
                 return
-            before, size = rows.stat().st_mtime_ns, rows.stat().st_size
+            before = now
 
 
 def inspect(model: Path) -> dict:
@@ -119,12 +115,10 @@ def inspect(model: Path) -> dict:
             "rows": len(rows), "half_written": half}
 
 
-def start(case: dict, seed: int, model: Path) -> subprocess.Popen:
+def start(settings: dict, seed: int, model: Path) -> subprocess.Popen:
     """The command line's training, in a process of its own."""
-    settings = {**case["settings"], "task.train_data.seed": seed}
-    command = [sys.executable, "-m", "crater_model.cli", "train", str(model.parent / "records"),
-               "--model-dir", str(model), "--json"]
-    command += [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
+    command = crater("train", model.parent / "records", "--json", model_dir=model,
+                     settings={**settings, "task.train_data.seed": seed})
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
                             text=True)
 
@@ -143,20 +137,12 @@ def summary(result: dict) -> dict:
             "seconds_of_last_start": result["wall"]}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="a tiny network, two kills, one seed")
-    parser.add_argument("--kills", type=int)
-    parser.add_argument("--seeds", type=lambda text: [int(part) for part in text.split(",")])
-    options = parser.parse_args()
-    case = dict(QUICK if options.quick else FULL)
-    if options.kills is not None:
-        case["kills"] = options.kills
-    with tempfile.TemporaryDirectory() as folder:
-        print_json(measure(case, options.seeds or ([0] if options.quick else [0, 1, 2]),
-                           Path(folder)))
-
-
-if __name__ == "__main__":
-    main()
+def table(found: dict) -> str:
+    return fill("""
+        | training | mask AP |
+        |---|---|
+        | killed {settings.kills} times | {killed.mask_AP:.3f} |
+        | undisturbed, same seed | {undisturbed.0.mask_AP:.3f} |
+        | undisturbed, other seeds | {undisturbed.1.mask_AP:.3f}, {undisturbed.2.mask_AP:.3f} |
+        | undisturbed, mean and deviation | {scores.mean:.3f} ± {scores.deviation:.3f} |""",
+        {**found, "scores": found["undisturbed_mask_AP"]})

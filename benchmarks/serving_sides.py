@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import socket
-import statistics
 import subprocess
 import sys
 import threading
@@ -14,75 +14,63 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from benchmarks.harness import free_port, quantiles, timed
+
 SIDE = 256
 OLD_PLACES, OLD_MASK = 500, 33
-MESSAGE = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
 
 
-def prepare(folder: str, model: str | None, craters: list[int], steps: int) -> dict:
-    """The trained model as a SavedModel, and the models of `wire`, below `folder`/models."""
+def trained(bench, model: str, size: str, seed: int, steps: int, **settings) -> str:
+    """The model directory, or a short training of the preset `demo` on rendered tiles."""
+    root = bench.folder
+    bench.crater("rendered", "synthesize", root / "terrain", scenes=60, size=size, seed=seed,
+                 empty_share=0.0)
+    if not model:
+        bench.crater("written", "records", "write", root / "terrain", root / "records")
+        bench.crater("training", "train", root / "records", model_dir=root / "trained", settings={
+            "trainer.train_steps": steps, "trainer.validation_interval": steps, **settings})
+    return model or str(root / "trained")
+
+
+def tile_bytes(folder: str | Path, count: int = 16) -> list[bytes]:
+    """PNG bytes of rendered tiles."""
     from crater_model.annotations.dataset import load_dataset
-    from crater_model.detector import Detector
-    from crater_model.export import export_saved_model
-    from crater_model.records.write import write_records
-    from crater_model.synthesis import synthesize
-    from crater_model.training import train
 
-    root, models = Path(folder), Path(folder) / "models"
-    synthesize(root / "terrain", 60, (SIDE, SIDE), seed=3, empty_share=0.0)
-    if model is None:
-        write_records(root / "terrain", root / "records")
-        model = root / "trained"
-        train(root / "records", model, "demo", {
-            "trainer.train_steps": steps, "trainer.validation_interval": steps,
-            "task.model.detection_generator.pre_nms_score_threshold": 0.001})
-    export_saved_model(model, models / "crater", 1)
-    data = load_dataset(root / "terrain")
-    found = Detector.load(model).detect([data.encoded_image(scene) for scene in data.scenes[:16]])
-    masks = [mask for detections in found for mask in detections.masks]
+    data = load_dataset(Path(folder) / "terrain")
+    return [data.encoded_image(scene) for scene in data.scenes[:count]]
+
+
+def prepare(folder: str, model: str, craters: list[int]) -> dict:
+    """The models of `wire` beside the trained one's, below `folder`/models."""
+    from crater_model.detector import Detector
+
+    models = Path(folder) / "models"
+    masks = [mask for found in Detector.load(model).detect(tile_bytes(folder))
+             for mask in found.masks]
     for count in craters:
-        repeated = [masks[i % len(masks)] for i in range(count)]
-        write_ours(models / f"ours_{count}", repeated)
-        places = [masks[i % len(masks)] for i in range(OLD_PLACES)]
-        write_old(models / f"old_{count}", places, count)
+        for name, values in (("ours", ours(masks, count)), ("old", old(masks, count))):
+            write_model(models / f"{name}_{count}", values)
     names = sorted(path.name for path in models.iterdir() if path.is_dir())
-    (root / "models.config").write_text("model_config_list {\n" + "".join(
+    Path(folder, "models.config").write_text("model_config_list {\n" + "".join(
         f'  config {{ name: "{name}" base_path: "{models / name}" model_platform: "tensorflow" }}\n'
         for name in names) + "}\n")
-    return {"model": str(model), "masks_of_the_model": len(masks)}
+    return {"model": model, "masks_of_the_model": len(masks)}
 
 
-def write_ours(folder: Path, masks: list) -> None:
-    """A model of the project's contract that finds these masks in every image."""
+def ours(masks: list, count: int) -> dict:
+    """What the project's models give where they find so many craters."""
     import numpy as np
-    import tensorflow as tf
 
-    count = len(masks)
-    boxes = np.random.default_rng(0).uniform(0, SIDE, (count, 4)).astype(np.float32)
-    scores = np.linspace(0.99, 0.05, count, dtype=np.float32)
-    # Variables, as a constant would be folded into the graph's text.
-    held = tf.Module()
-    held.values = {"detection_boxes": tf.Variable(boxes), "detection_scores": tf.Variable(scores),
-                   "detection_classes": tf.Variable(np.ones(count, np.int64)),
-                   "detection_masks": tf.Variable(np.stack(masks))}
-
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "image_bytes")])
-    def serve(image_bytes):
-        images = tf.map_fn(lambda data: tf.io.decode_image(data, 3, expand_animations=False)[0, 0],
-                           image_bytes, fn_output_signature=tf.uint8)
-        batch = tf.shape(images)[:1]
-        values = {name: tf.tile(value[tf.newaxis], tf.concat([batch, [1] * value.shape.rank], 0))
-                  for name, value in held.values.items()}
-        return {**values, "num_detections": tf.fill(batch, count)}
-
-    tf.saved_model.save(held, str(folder / "1"), signatures=serve)
+    return {"detection_boxes": np.random.default_rng(0).uniform(0, SIDE, (count, 4)).astype("f4"),
+            "detection_scores": np.linspace(0.99, 0.05, count, dtype="f4"),
+            "detection_classes": np.ones(count, np.int64), "num_detections": np.int32(count),
+            "detection_masks": np.stack([masks[i % len(masks)] for i in range(count)])}
 
 
-def write_old(folder: Path, masks: list, count: int) -> None:
-    """A model with the old system's outputs: `masks` in all places, `count` of them found."""
+def old(masks: list, count: int) -> dict:
+    """What the old system's model gave: masks in all places, `count` of them found."""
     import cv2
     import numpy as np
-    import tensorflow as tf
 
     rng = np.random.default_rng(0)
     scores = np.zeros(OLD_PLACES, np.float32)
@@ -90,17 +78,32 @@ def write_old(folder: Path, masks: list, count: int) -> None:
     boxes = rng.uniform(0, 1, (OLD_PLACES, 4)).astype(np.float32)
     boxes[count:] = 0.0
     # Probabilities between those of the 8 bits that ours are kept in, as a network gives them.
-    floats = [np.clip((cv2.resize(mask, (OLD_MASK, OLD_MASK)).astype(np.float32)
-                       + rng.uniform(0, 1, (OLD_MASK, OLD_MASK))) / 256.0, 0, 1) for mask in masks]
-    held = tf.Module()
-    held.values = {"detection_boxes": tf.Variable(boxes), "detection_scores": tf.Variable(scores),
-                   "detection_classes": tf.Variable((scores > 0).astype(np.float32)),
-                   "detection_masks": tf.Variable(np.stack(floats).astype(np.float32))}
+    large = [cv2.resize(masks[i % len(masks)], (OLD_MASK, OLD_MASK)) for i in range(OLD_PLACES)]
+    floats = (np.stack(large) + rng.uniform(0, 1, (OLD_PLACES, OLD_MASK, OLD_MASK))) / 256.0
+    return {"detection_boxes": boxes, "detection_scores": scores,
+            "detection_classes": (scores > 0).astype(np.float32),
+            "num_detections": np.float32(count),
+            "detection_masks": np.clip(floats, 0, 1).astype(np.float32)}
 
-    @tf.function(input_signature=[tf.TensorSpec([1, None, None, 3], tf.uint8, "inputs")])
-    def serve(inputs):
-        values = {name: value[tf.newaxis] + 0 for name, value in held.values.items()}
-        return {**values, "num_detections": tf.fill(tf.shape(inputs)[:1], float(count))}
+
+def write_model(folder: Path, values: dict) -> None:
+    """A model that gives these values for every image, which the old system got as pixels."""
+    import tensorflow as tf
+
+    held = tf.Module()  # of variables: a constant would be folded into the graph's text
+    held.values = {name: tf.Variable(value) for name, value in values.items()}
+    pixels = values["num_detections"].dtype.kind == "f"
+    given = (tf.TensorSpec([1, None, None, 3], tf.uint8, "inputs") if pixels
+             else tf.TensorSpec([None], tf.string, "image_bytes"))
+
+    @tf.function(input_signature=[given])
+    def serve(images):
+        if not pixels:
+            images = tf.map_fn(lambda data: tf.io.decode_image(data, 3, expand_animations=False)[0, 0],
+                               images, fn_output_signature=tf.uint8)
+        batch = tf.shape(images)[0]
+        return {name: tf.repeat(value[tf.newaxis], batch, axis=0)
+                for name, value in held.values.items()}
 
     tf.saved_model.save(held, str(folder / "1"), signatures=serve)
 
@@ -125,12 +128,6 @@ def server(folder: str, *flags: str) -> Iterator[tuple[int, int]]:
     finally:
         process.terminate()
         process.wait(30)
-
-
-def free_port() -> int:
-    with socket.socket() as held:
-        held.bind(("127.0.0.1", 0))
-        return held.getsockname()[1]
 
 
 class Counter:
@@ -160,32 +157,26 @@ class Counter:
 
 def wire(folder: str, craters: list[int], repeats: int) -> dict:
     """Bytes and latency of a tile on each side, for each number of craters."""
+    import cv2
     import numpy as np
 
-    from crater_model.imagery.pixels import decode_image
-
-    png = tile_bytes(folder)[0]
-    pixels = np.asarray(decode_image(png, "tile"))
-    pixels = np.repeat(pixels[..., np.newaxis], 3, axis=2) if pixels.ndim == 2 else pixels
+    png, few = tile_bytes(folder)[0], max(3, repeats // 10)
+    sent = json.dumps({"instances": [{"b64": base64.b64encode(png).decode()}]})
+    pixels = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR)
+    numbers = json.dumps({"instances": [pixels.tolist()]})
     found = {str(count): {} for count in craters}
-
-    def take(name: str, count: int, ask, port: int, times: int) -> None:
-        found[str(count)][name] = way(ask, port, times)
-
-    with server(folder) as (port, rest_port):
-        for count in craters:
-            take("grpc", count, lambda p: grpc_tile(p, f"ours_{count}", png), port, repeats)
-            take("rest", count, lambda p: rest_tile(p, f"ours_{count}", encoded_request(png)),
-                 rest_port, max(3, repeats // 10))
-            body = json.dumps({"instances": [pixels.tolist()]})
-            take("old", count, lambda p: rest_tile(p, f"old_{count}", lambda: body), rest_port,
-                 max(3, repeats // 10))
-            found[str(count)]["old"]["bytes_as_tf_serving_writes"] = len(body) + as_tf_serving(
-                rest_tile(rest_port, f"old_{count}", lambda: body)())
+    with server(folder) as (port, rest):
+        for count, sides in found.items():
+            sides["grpc"] = way(lambda p: grpc_tile(p, f"ours_{count}", png), port, repeats)
+            sides["rest"] = way(lambda p: rest_tile(p, f"ours_{count}", sent), rest, few)
+            sides["old"] = way(lambda p: rest_tile(p, f"old_{count}", numbers), rest, few)
+            sides["old"].update(
+                bytes_as_sent=sides["old"]["bytes"], bytes=len(numbers) + as_tf_serving(
+                    rest_tile(rest, f"old_{count}", numbers)()))
     with server(folder, "--grpc_channel_arguments=grpc.default_compression_algorithm=2") as (
             port, _):
-        for count in craters:
-            take("grpc_gzip", count, lambda p: grpc_tile(p, f"ours_{count}", png), port, repeats)
+        for count, sides in found.items():
+            sides["grpc_gzip"] = way(lambda p: grpc_tile(p, f"ours_{count}", png), port, repeats)
     return found
 
 
@@ -223,29 +214,18 @@ def way(ask: Callable[[int], Callable[[], object]], port: int, repeats: int) -> 
     request = ask(port)
     request()
     return {"bytes": out + back, "bytes_out": out, "bytes_back": back,
-            **quantiles([timed(request) for _ in range(repeats)])}
+            **quantiles(timed(request) for _ in range(repeats))}
 
 
-def grpc_tile(port: int, model: str, png: bytes) -> Callable[[], dict]:
+def grpc_tile(port: int, model: str, png: bytes) -> Callable[[], object]:
     """One tile through TF Serving's own stubs, its answer as arrays."""
-    import grpc
-    import tensorflow as tf
-    from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
+    from tests.serving.raw_client import RawClient
 
-    channel = grpc.insecure_channel(f"127.0.0.1:{port}", options=MESSAGE)
-    stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
-
-    def ask() -> dict:
-        request = predict_pb2.PredictRequest()
-        request.model_spec.name = model
-        request.inputs["image_bytes"].CopyFrom(tf.make_tensor_proto([png], tf.string))
-        answer = stub.Predict(request, timeout=60)
-        return {name: tf.make_ndarray(value) for name, value in answer.outputs.items()}
-
-    return ask
+    client = RawClient(port)
+    return lambda: client.predict([png], name=model)
 
 
-def rest_tile(port: int, model: str, body: Callable[[], str]) -> Callable[[], dict]:
+def rest_tile(port: int, model: str, body: str) -> Callable[[], dict]:
     """One tile as JSON over one connection that is kept, its answer as arrays."""
     import numpy as np
     import requests
@@ -253,19 +233,12 @@ def rest_tile(port: int, model: str, body: Callable[[], str]) -> Callable[[], di
     session = requests.Session()
 
     def ask() -> dict:
-        answer = session.post(f"http://127.0.0.1:{port}/v1/models/{model}:predict", data=body())
+        answer = session.post(f"http://127.0.0.1:{port}/v1/models/{model}:predict", data=body)
         answer.raise_for_status()
-        row = answer.json()["predictions"][0]
-        return {name: np.asarray(value) for name, value in row.items()}
+        return {name: np.asarray(value)
+                for name, value in answer.json()["predictions"][0].items()}
 
     return ask
-
-
-def encoded_request(png: bytes) -> Callable[[], str]:
-    """The JSON body that sends a PNG."""
-    import base64
-
-    return lambda: json.dumps({"instances": [{"b64": base64.b64encode(png).decode()}]})
 
 
 def overhead(folder: str, repeats: int) -> dict:
@@ -273,22 +246,17 @@ def overhead(folder: str, repeats: int) -> dict:
     import tensorflow as tf
 
     loaded = tf.saved_model.load(f"{folder}/models/crater/1")
-    signature, tiles = loaded.signatures["serving_default"], tile_bytes(folder)
-    bare, served = [], []
+    signature = loaded.signatures["serving_default"]
+
+    def bare(png: bytes) -> dict:
+        outputs = signature(image_bytes=tf.constant([png]))
+        return {name: value.numpy() for name, value in outputs.items()}
+
     with server(folder) as (port, _):
-        asks = [grpc_tile(port, "crater", png) for png in tiles]
-
-        def run_bare(png: bytes) -> dict:
-            outputs = signature(image_bytes=tf.constant([png]))
-            return {name: value.numpy() for name, value in outputs.items()}
-
-        for number in range(repeats + 10):
-            png, ask = tiles[number % len(tiles)], asks[number % len(tiles)]
-            times = timed(lambda: run_bare(png)), timed(ask)
-            if number >= 10:
-                bare.append(times[0])
-                served.append(times[1])
-    found = {"bare": quantiles(bare), "grpc": quantiles(served)}
+        asks = [(lambda png=png: bare(png), grpc_tile(port, "crater", png))
+                for png in tile_bytes(folder)]
+        times = [[timed(ask) for ask in asks[number % len(asks)]] for number in range(repeats + 10)]
+    found = {name: quantiles(values) for name, values in zip(("bare", "grpc"), zip(*times[10:]))}
     found["overhead_p50_ms"] = round(found["grpc"]["p50_ms"] - found["bare"]["p50_ms"], 2)
     return found
 
@@ -297,40 +265,12 @@ def throughput(folder: str, tiles: int) -> dict:
     """Tiles a second through our client with so many on the way."""
     from crater_model.serving.client import Client
 
-    images = tile_bytes(folder)
-    found = {}
+    images, found = tile_bytes(folder), {}
     with server(folder) as (port, _):
         for flight in (1, 8, 32):
             with Client(f"127.0.0.1:{port}", max_batch=1, concurrency=flight) as client:
                 client.detect(images[:flight])
-                started = time.perf_counter()
-                count = sum(1 for _ in client.stream(images[i % len(images)]
-                                                     for i in range(tiles)))
-                seconds = time.perf_counter() - started
-            found[str(flight)] = {"tiles": count, "tiles_per_second": round(count / seconds, 2)}
+                seconds = timed(lambda: sum(1 for _ in client.stream(
+                    images[i % len(images)] for i in range(tiles))))
+            found[str(flight)] = {"tiles": tiles, "tiles_per_second": round(tiles / seconds, 2)}
     return found
-
-
-def tile_bytes(folder: str) -> list[bytes]:
-    """PNG bytes of rendered tiles."""
-    from crater_model.annotations.dataset import load_dataset
-
-    data = load_dataset(Path(folder) / "terrain")
-    return [data.encoded_image(scene) for scene in data.scenes[:16]]
-
-
-def timed(work: Callable[[], object]) -> float:
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started
-
-
-def quantiles(seconds: list[float]) -> dict:
-    """p50 and p99 in ms."""
-    ordered = sorted(seconds)
-    return {"p50_ms": round(1e3 * statistics.median(ordered), 2),
-            "p99_ms": round(1e3 * ordered[min(len(ordered) - 1, int(0.99 * len(ordered)))], 2),
-            "requests": len(ordered)}
-
-
-TASKS = {"prepare": prepare, "wire": wire, "overhead": overhead, "throughput": throughput}

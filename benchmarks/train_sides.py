@@ -1,33 +1,15 @@
-"""What `train_step.py` measures, each in a process of its own: one side's training."""
+"""The sides of `training.py`: one training each, in a process of its own."""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
 import time
-from pathlib import Path
 
-from common import peak_mb
+from benchmarks.harness import peak_mb, repeated
 
 LOOP = 10  # steps between two looks at the clock
 SCORES = ("mask_AP", "mask_AP50", "box_AP", "detections")
-HELD_OUT_SEED = 1_000
-
-
-def prepare(folder: str, size: int, craters: int, scenes: int, held_out: int = 0) -> dict:
-    """Training scenes with records of both kinds, and held-out scenes, below `folder`."""
-    from crater_model.records.write import write_records
-    from crater_model.synthesis import synthesize
-
-    root = Path(folder)
-    found = synthesize(root / "train", scenes, (size, size), count=craters)
-    write_records(root / "train", root / "train_compact", splits=(1, 0, 0))
-    manifest = write_records(root / "train", root / "train_full", (1, 0, 0), full_masks=True)
-    if held_out:
-        found["held_out"] = synthesize(root / "held_out", held_out, (size, size),
-                                       seed=HELD_OUT_SEED, count=craters)
-        write_records(root / "held_out", root / "held_out_full", (1, 0, 0), full_masks=True)
-    return {**found, "max_instances": manifest.splits["train"]["max_instances"]}
 
 
 def trainer(side: str, folder: str, size: int, steps: int, seed: int):
@@ -98,57 +80,44 @@ def uncorrect() -> None:
     inputs.standardize = lambda image: preprocess_ops.normalize_scaled_float_image(image / 255.0)
 
 
-def speed(side: str, folder: str, size: int, seconds: float) -> dict:
-    """Seconds a step, with the input pipeline and without."""
-    started = time.perf_counter()
-    run = trainer(side, folder, size, steps=1_000, seed=0)
-    run.train(_count(LOOP))
-    found = {"start_seconds": round(time.perf_counter() - started, 1)}
-    found["full"] = {**_rate(run, seconds), "peak_mb": peak_mb()}
-    batches = run.task.build_inputs(run.config.task.train_data)
-    run.train_dataset = run.distribute_dataset(batches.take(1).cache().repeat())
-    run.train(_count(LOOP))
-    return {**found, "step": _rate(run, seconds)}
-
-
-def _rate(run, seconds: float) -> dict:
-    steps, started, cpu = 0, time.perf_counter(), time.process_time()
-    while not steps or time.perf_counter() - started < seconds:
-        run.train(_count(LOOP))
-        steps += LOOP
-    wall, cpu = time.perf_counter() - started, time.process_time() - cpu
-    return {"steps_per_second": round(steps / wall, 3), "seconds_per_step": round(wall / steps, 4),
-            "cpu_seconds_per_step": round(cpu / steps, 4), "steps": steps}
-
-
 def _count(steps: int):
     import tensorflow as tf
 
     return tf.constant(steps)  # a Python number would be traced anew
 
 
-def train(side: str, folder: str, size: int, steps: int, seed: int) -> dict:
-    """One training, timed, and its scores on the held-out scenes."""
+def train(side: str, folder: str, size: int, steps: int, seed: int, step_seconds: float) -> dict:
+    """One training, timed, its scores on the held-out scenes, and the step alone."""
     from crater_model.annotations.dataset import load_dataset
 
     started, cpu = time.perf_counter(), time.process_time()
     run = trainer(side, folder, size, steps, seed)
-    start = hashlib.sha256(b"".join(w.tobytes() for w in run.model.get_weights())).hexdigest()
+    start = weights_hash(run)
     losses = [run.train(_count(min(LOOP, steps)))]
     traced = time.perf_counter()
     for done in range(LOOP, steps, LOOP):
         losses.append(run.train(_count(min(LOOP, steps - done))))
     ended, cpu = time.perf_counter(), time.process_time() - cpu
     later = max(steps - LOOP, 1)
-    found = {"seconds": round(ended - started, 1), "cpu_seconds": round(cpu, 1),
+    found = {"start": start, "seconds": round(ended - started, 1), "cpu_seconds": round(cpu, 1),
              "seconds_without_tracing": round((ended - traced) * steps / later, 1),
-             "steps_per_second": round(later / (ended - traced), 3), "training_peak_mb": peak_mb()}
-    for name, values in (("first", losses[0]), ("last", losses[-1])):
-        found[f"{name}_losses"] = {key: round(float(value), 4) for key, value in values.items()
-                                   if key.endswith("_loss")}
+             "steps_per_second": round(later / (ended - traced), 3), "training_peak_mb": peak_mb(),
+             "first_loss": round(float(losses[0]["total_loss"]), 4),
+             "last_loss": round(float(losses[-1]["total_loss"]), 4)}
     scores = score(run, load_dataset(f"{folder}/held_out"), f"{folder}/held_out_full")
-    return {**found, "start": start[:16], "scores": {name: round(scores[name], 4)
-                                                           for name in SCORES}}
+    found["scores"] = {name: round(scores[name], 4) for name in SCORES}
+    # One batch again and again: the step without the input pipeline.
+    batches = run.task.build_inputs(run.config.task.train_data)
+    run.train_dataset = run.distribute_dataset(batches.take(1).cache().repeat())
+    run.train(_count(LOOP))
+    step = repeated(lambda: run.train(_count(LOOP)), step_seconds)
+    return {**found, "step_seconds": round(step["seconds"] / LOOP, 4),
+            "step_cpu_seconds": round(step["cpu_seconds"] / LOOP, 4)}
+
+
+def weights_hash(run) -> str:
+    """Tells whether two sides begin alike."""
+    return hashlib.sha256(b"".join(w.tobytes() for w in run.model.get_weights())).hexdigest()[:16]
 
 
 def score(run, held_out, records: str) -> dict:

@@ -7,13 +7,13 @@ and detections become run-length masks at the scene's resolution in one way.
 
 from __future__ import annotations
 
-import contextlib
-import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import shapely
+
+from benchmarks import coco
 
 # A circle of 10 px drawn with 32 corners, as the mosaics' labels are, has 78.04 px^2.
 AREA_10 = 78.0
@@ -93,48 +93,22 @@ def coco_scores(images: Sequence[tuple]) -> dict[str, float]:
     it for a range of areas: a smaller label need not be found, nor is it wrong to find one, and
     what finds nothing and is smaller itself does not count.
     """
-    from pycocotools.coco import COCO
-
-    labels, results = COCO(), []
-    labels.dataset = {"images": [], "annotations": [], "categories": [{"id": 1, "name": "any"}]}
-    for number, (scene, found) in enumerate(images, start=1):
-        size = scene.height, scene.width
-        labels.dataset["images"].append({"id": number, "width": size[1], "height": size[0]})
+    labels, found = [], []
+    sizes = [(scene.height, scene.width) for scene, _ in images]
+    for number, ((scene, given), size) in enumerate(zip(images, sizes), start=1):
         for instance in scene.instances:
-            labels.dataset["annotations"].append(
-                {**_entry(number, instance.rings, size), "area": instance.area, "iscrowd": 0,
-                 "id": len(labels.dataset["annotations"]) + 1})
-        for outline, score in zip(found.outlines, found.scores):
+            labels.append(coco.entry(number, instance.rings, size, area=instance.area, iscrowd=0,
+                                     id=len(labels) + 1))
+        for outline, score in zip(given.outlines, given.scores):
             ring = np.asarray(outline.exterior.coords)[:-1]
-            results.append({**_entry(number, [ring], size), "score": float(score)})
-    counts = {"labels": len(labels.dataset["annotations"]), "detections": len(results)}
+            found.append(coco.entry(number, [ring], size, score=float(score)))
+    counts = {"labels": len(labels), "detections": len(found)}
     names = [f"mask_{name}{end}" for end in RANGES for name in ("AP", "AP50")]
-    if not results:
+    if not found:
         return {**dict.fromkeys(names, 0.0), **counts}
-    most = max(len(found.scores) for _, found in images)
-    with contextlib.redirect_stdout(sys.stderr):
-        precision = _precision(labels, results, most)
+    precision = coco.precision("segm", coco.document(sizes, labels), found,
+                               max(len(given.scores) for _, given in images), RANGES.values())
     values = [float(part.mean()) for place in range(len(RANGES))
               for part in (precision[..., place], precision[0, :, place])]
-    counts["labels_10px"] = sum(entry["area"] >= AREA_10
-                                for entry in labels.dataset["annotations"])
+    counts["labels_10px"] = sum(one["area"] >= AREA_10 for one in labels)
     return {**{name: round(value, 4) for name, value in zip(names, values)}, **counts}
-
-
-def _precision(labels, results: list[dict], most: int) -> np.ndarray:
-    """[IoU, recall, range] with at most `most` detections an image."""
-    from pycocotools.cocoeval import COCOeval
-
-    labels.createIndex()
-    run = COCOeval(labels, labels.loadRes(results), "segm")
-    run.params.areaRng, run.params.areaRngLbl = [list(r) for r in RANGES.values()], list(RANGES)
-    run.params.maxDets = [most]
-    run.evaluate()
-    run.accumulate()
-    return run.eval["precision"][:, :, 0, :, 0]
-
-
-def _entry(image: int, rings: Sequence, size: tuple[int, int]) -> dict:
-    from crater_model.scores.evaluator import encode_rings
-
-    return {"image_id": image, "category_id": 1, "segmentation": encode_rings(rings, *size)}

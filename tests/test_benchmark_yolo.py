@@ -2,43 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from shapely import Polygon, box
 
+from benchmarks import yolo
+from benchmarks import yolo_score as score
+from benchmarks import yolo_sides as sides
 from crater_model.annotations.dataset import load_dataset
 from crater_model.annotations.outline import ellipse
 from crater_model.annotations.scene import Instance, Scene
-
-BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
-
-
-@pytest.fixture
-def score(monkeypatch):
-    monkeypatch.syspath_prepend(BENCHMARKS)
-    import yolo_score
-
-    return yolo_score
-
-
-@pytest.fixture
-def sides(monkeypatch):
-    monkeypatch.syspath_prepend(BENCHMARKS)
-    import yolo_sides
-
-    return yolo_sides
-
-
-@pytest.fixture
-def yolo(monkeypatch):
-    monkeypatch.syspath_prepend(BENCHMARKS)
-    import yolo
-
-    return yolo
 
 
 def crater(x: float, y: float, radius: float) -> Instance:
@@ -54,7 +29,7 @@ def disc(x: float, y: float, radius: float) -> Polygon:
     return Polygon(ellipse(x, y, radius, radius))
 
 
-def test_labels_are_shares_of_width_and_height(score):
+def test_labels_are_shares_of_width_and_height():
     square = Instance(0, 2, (np.array([[20.0, 30], [60, 30], [60, 90], [20, 90]]),), 2400.0)
     outside = Instance(0, 1, (np.array([[-5.0, 0], [0, 0], [0, 10], [-5, 10]]),
                               np.array([[0.0, 60], [210, 60], [210, 120], [0, 120]])), 1.0)
@@ -64,7 +39,7 @@ def test_labels_are_shares_of_width_and_height(score):
     assert second == ("0 0.000000 0.500000 1.000000 0.500000 1.000000 1.000000 0.000000 1.000000")
 
 
-def test_outline_of_a_mask_lies_half_way_between_pixels(score):
+def test_outline_of_a_mask_lies_half_way_between_pixels():
     masks = np.zeros((1, 12, 20), bool)
     masks[0, 2:7, 8:18] = True  # 5 rows, 10 columns
     outline, = score.mask_outlines(masks)
@@ -72,7 +47,7 @@ def test_outline_of_a_mask_lies_half_way_between_pixels(score):
     assert outline.area == pytest.approx(50 - 4 * 0.125)
 
 
-def test_tiles_are_merged_in_the_scenes_px(score):
+def test_tiles_are_merged_in_the_scenes_px():
     # Two tiles at scale 2 over a scene of 200 x 120 px, the second from x = 80 on.
     left = Scene(1, "l.png", 240, 240, scene="s", offset=(0.0, 0.0), scale=2.0)
     right = Scene(2, "r.png", 240, 240, scene="s", offset=(80.0, 0.0), scale=2.0)
@@ -87,7 +62,7 @@ def test_tiles_are_merged_in_the_scenes_px(score):
     assert np.sqrt(found.outlines[0].area / np.pi) == pytest.approx(10.0, rel=0.01)
 
 
-def test_only_inner_edges_cut(score):
+def test_only_inner_edges_cut():
     tile = Scene(1, "t.png", 100, 50, scene="s", offset=(100.0, 30.0), scale=1.0)
     shapes = np.array([box(101, 40, 110, 50), box(190, 40, 199, 50), box(110, 31, 120, 40),
                        box(110, 70, 120, 79), box(110, 40, 120, 50)], object)
@@ -98,7 +73,7 @@ def test_only_inner_edges_cut(score):
     assert score.touches_inner_edge(np.zeros(0, object), tile, (200, 80), 2.0).shape == (0,)
 
 
-def test_scores_are_cocos(score):
+def test_scores_are_cocos():
     large, small = crater(60, 50, 15), crater(150, 80, 4)
     labelled = scene(large, small)
     exact = score.Found.of([disc(60, 50, 15), disc(150, 80, 4)], [0.9, 0.8])
@@ -117,7 +92,7 @@ def test_scores_are_cocos(score):
     assert found["mask_AP50"] == 1.0 and found["mask_AP"] == pytest.approx(0.3)
 
 
-def test_below_10_px_nothing_counts(score):
+def test_below_10_px_nothing_counts():
     large, small = crater(60, 50, 15), crater(150, 80, 4)
     # Before the right one: a small label found, a small one in the wrong place.
     found = score.Found.of([disc(150, 80, 4), disc(100, 20, 4), disc(60, 50, 15)], [0.9, 0.8, 0.7])
@@ -128,7 +103,7 @@ def test_below_10_px_nothing_counts(score):
     assert score.coco_scores([(scene(crater(50, 50, 4.9)), found)])["labels_10px"] == 0
 
 
-def test_no_detection_is_cut_off_and_none_scores_zero(score):
+def test_no_detection_is_cut_off_and_none_scores_zero():
     many = [crater(10 + 8 * (i % 22), 10 + 8 * (i // 22), 3) for i in range(250)]
     labelled = scene(*many, height=200)
     exact = score.Found.of([Polygon(i.rings[0]) for i in many], np.linspace(0.9, 0.1, 250))
@@ -137,10 +112,12 @@ def test_no_detection_is_cut_off_and_none_scores_zero(score):
     assert nothing["mask_AP"] == nothing["mask_AP50_10px"] == 0.0 and nothing["labels"] == 250
 
 
-def test_yolos_folder_holds_one_validation_image_and_no_test_label(sides, tiny_dataset, tmp_path):
-    sides.assign(tiny_dataset, tmp_path / "scenes", (0.5, 0.25, 0.25), None)
+def test_yolos_folder_holds_one_validation_image_and_no_test_label(tiny_dataset, tmp_path):
+    sides.prepare(tmp_path, tiny_dataset, (0.5, 0.25, 0.25), 0)
     chips = load_dataset(tmp_path / "scenes")
-    sides.write_yolo(chips, tmp_path / "yolo")
+    (tmp_path / "chips").symlink_to(tmp_path / "scenes")
+    counts = sides.write_yolo(str(tmp_path))
+    assert sum(split["images"] for split in counts.values()) == len(chips.scenes)
     train = [s for s in chips.scenes if s.split == "train"]
     held_out = {s.file_name for s in chips.scenes if s.split == "test"}
     images, labels = tmp_path / "yolo/images", tmp_path / "yolo/labels"
@@ -154,18 +131,18 @@ def test_yolos_folder_holds_one_validation_image_and_no_test_label(sides, tiny_d
     assert "train: images/train\nval: images/validation\nnames:\n  0: crater\n" in names
 
 
-def test_fewer_training_scenes_leave_the_others_alone(sides, tiny_dataset, tmp_path):
+def test_fewer_training_scenes_leave_the_others_alone(tiny_dataset, tmp_path):
     splits = {}
-    for count in (None, 1):
-        sides.assign(tiny_dataset, tmp_path / str(count), (0.5, 0.25, 0.25), count)
-        splits[count] = {s.scene: s.split for s in load_dataset(tmp_path / str(count)).scenes}
-    train = [name for name, split in splits[None].items() if split == "train"]
+    for count in (0, 1):
+        folder = tmp_path / str(count)
+        sides.prepare(folder, tiny_dataset, (0.5, 0.25, 0.25), count)
+        splits[count] = {s.scene: s.split for s in load_dataset(folder / "scenes").scenes}
+    train = [name for name, split in splits[0].items() if split == "train"]
     assert len(train) > 1
-    assert splits[1] == {name: split for name, split in splits[None].items()
-                         if name not in train[1:]}
+    assert splits[1] == {name: split for name, split in splits[0].items() if name not in train[1:]}
 
 
-def test_masks_of_the_peer_become_outlines(sides, score, tmp_path):
+def test_masks_of_the_peer_become_outlines(tmp_path):
     masks = np.zeros((2, 12, 20), bool)
     masks[0, 2:7, 8:18] = masks[1, 5:11, 1:6] = True
     np.savez(tmp_path / "t.png.npz", scores=np.array([0.5, 0.25], np.float32),
@@ -178,7 +155,7 @@ def test_masks_of_the_peer_become_outlines(sides, score, tmp_path):
     assert found.scores.tolist() == [0.5, 0.25] and len(nothing.scores) == 0
 
 
-def test_the_better_yolo_is_compared(yolo):
+def test_the_better_yolo_is_compared():
     def scored(ap, ap50):
         return {"mask_AP": ap, "mask_AP50": ap50, "mask_AP_10px": ap, "mask_AP50_10px": ap50}
 
@@ -188,23 +165,11 @@ def test_the_better_yolo_is_compared(yolo):
         "mask_AP": 3.0, "mask_AP50": 2.25, "mask_AP_10px": 3.0, "mask_AP50_10px": 2.25}}}
 
 
-def test_steps_fill_the_time_and_the_peer_is_asked_once(yolo, monkeypatch, tmp_path):
-    bench = yolo.Bench(tmp_path, sys.executable, minutes=4)
-    # 60 s of which 100 steps took 20: 40 s go to start and end, 200 s are left.
-    pace = {"seconds": 60.0, "seconds_per_step": 0.2}
-    monkeypatch.setattr(bench, "child", lambda *_, **__: pace)
-    assert bench.steps("ours", tmp_path, {}) == 990
-    peer = tmp_path / "peer.py"
-    peer.write_text("import json, os, sys\nprint('noise')\nprint(json.dumps("
-                    "{'asked': sys.argv[1:], 'offline': os.environ['YOLO_OFFLINE']}))")
-    monkeypatch.setattr(yolo, "PEER", peer)
-    found = bench.peer("run", "train", 240.0)
-    assert found["asked"] == ["train", "240.0"] and found["offline"] == "true"
-    peer.write_text("import sys\nsys.exit('no such weights')")
-    assert bench.peer("run", "train", 240.0) == found  # kept
-    with pytest.raises(SystemExit, match="other arguments"):
-        bench.peer("run", "train", 10.0)
-    with pytest.raises(SystemExit, match="other: no such weights"):
-        bench.peer("other", "train", 240.0)
-    assert json.loads((tmp_path / "run.json").read_text())["arguments"] == {
-        "arguments": ["train", "240.0"]}
+def test_steps_fill_the_time():
+    # 60 s of which 100 steps took 20, the first two loops aside: 40 s go to start and end.
+    rows = [{"kind": "train", "step": 10 * n, "seconds": 30 + 2.0 * n} for n in range(3, 11)]
+    first = [{"kind": "train", "step": 10, "seconds": 1.0}, {"kind": "validation", "step": 10},
+             {"kind": "train", "step": 20, "seconds": 30.0}]
+    pace = {"process_seconds": 60.0, "history": [*first, *rows]}
+    assert yolo.fitting_steps(pace, 240.0) == 990
+    assert yolo.fitting_steps(pace, 41.0) == yolo.PACE_STEPS

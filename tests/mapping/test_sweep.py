@@ -12,7 +12,15 @@ import pytest
 import rasterio
 import shapely
 
-from benchmarks.oracle import (
+from crater_model.detections import Detections
+from crater_model.errors import ConfigError, CraterError, ServingError
+from crater_model.imagery.raster import ArrayRaster, Window, open_raster
+from crater_model.mapping.candidates import Candidates, candidates
+from crater_model.mapping.craters import Craters
+from crater_model.mapping.journal import Journal
+from crater_model.mapping.sweep import OVERLAP, batched, detect_image, map_image
+from crater_model.mapping.tiles import plan
+from tests.mapping.oracle import (
     SCALES,
     TILE,
     Oracle,
@@ -23,14 +31,6 @@ from benchmarks.oracle import (
     places,
     truth,
 )
-from crater_model.detections import Detections
-from crater_model.errors import ConfigError, CraterError, ServingError
-from crater_model.imagery.raster import ArrayRaster, Window, open_raster
-from crater_model.mapping.candidates import Candidates, candidates
-from crater_model.mapping.craters import Craters
-from crater_model.mapping.journal import Journal
-from crater_model.mapping.sweep import OVERLAP, batched, detect_image, map_image
-from crater_model.mapping.tiles import plan
 
 HEIGHT, WIDTH, COUNT = 1536, 2048, 1500
 ROOT = Path(__file__).resolve().parents[2]
@@ -129,7 +129,7 @@ def test_a_broken_run_goes_on(little, tmp_path):
 
 SCRIPT = """
 import os, signal, sys
-from benchmarks.oracle import TILE, Oracle, Places, field
+from tests.mapping.oracle import TILE, Oracle, Places, field
 from crater_model.mapping.journal import Journal
 from crater_model.mapping.sweep import map_image
 oracle = Oracle(field(640, 900, 150, largest=100), 640, 900, scales=(1.0, 0.5))

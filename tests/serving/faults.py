@@ -19,7 +19,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
 
 FORWARD = Path(__file__).with_name("forward.py")
-FORGETFUL = Path(__file__).resolve().parents[2] / "benchmarks" / "forgetful_proxy.py"
+FORGETFUL = Path(__file__).with_name("forgetful_proxy.py")
 
 
 def free_port() -> int:

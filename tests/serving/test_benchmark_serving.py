@@ -5,40 +5,16 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+from benchmarks import serving_sides, soak, soak_sides
+from tests.serving.hostile import Hostile
 
 
-@pytest.fixture
-def sides(monkeypatch):
-    monkeypatch.syspath_prepend(BENCHMARKS)
-    import serving_sides
-
-    return serving_sides
-
-
-@pytest.fixture
-def soak(monkeypatch):
-    monkeypatch.syspath_prepend(BENCHMARKS)
-    import soak
-
-    return soak
-
-
-@pytest.fixture
-def soak_sides(monkeypatch):
-    monkeypatch.syspath_prepend(BENCHMARKS)
-    import soak_sides
-
-    return soak_sides
-
-
-def test_the_proxy_counts_both_directions(sides):
+def test_the_proxy_counts_both_directions():
     with socket.create_server(("127.0.0.1", 0)) as behind:
         def answer():
             connection, _ = behind.accept()
@@ -48,7 +24,7 @@ def test_the_proxy_counts_both_directions(sides):
 
         thread = threading.Thread(target=answer)
         thread.start()
-        counter = sides.Counter(behind.getsockname()[1])
+        counter = serving_sides.Counter(behind.getsockname()[1])
         with socket.create_connection(("127.0.0.1", counter.port)) as client:
             client.sendall(b"seven b")
             received = 0
@@ -59,12 +35,7 @@ def test_the_proxy_counts_both_directions(sides):
     assert (counter.bytes_out, counter.bytes_in) == (7, 1234)
 
 
-def test_quantiles_are_in_milliseconds(sides):
-    found = sides.quantiles([0.001 * n for n in range(1, 101)])
-    assert found == {"p50_ms": 50.5, "p99_ms": 100.0, "requests": 100}
-
-
-def test_an_answer_belongs_to_the_version_that_gives_it(soak_sides, tmp_path):
+def test_an_answer_belongs_to_the_version_that_gives_it(tmp_path):
     values = {"tiles": np.array([np.frombuffer(b"tile", np.uint8), np.zeros(2, np.uint8)], object)}
     boxes = {1: np.array([[1, 2, 3, 4], [5, 6, 7, 9]], np.float32),
              2: np.array([[1, 2, 3, 4]], np.float32)}
@@ -84,19 +55,19 @@ def test_an_answer_belongs_to_the_version_that_gives_it(soak_sides, tmp_path):
     assert expected.versions_of(0, answer(boxes[2], 0.6)) == set()
 
 
-def test_memory_that_grows_is_seen(soak):
+def test_memory_that_grows_is_seen():
     flat = [(n / 100, 500.0) for n in range(101)]
     leak = [(n / 100, 500.0 + n * 2) for n in range(101)]
     assert soak.growth(flat) == {"settled_mb": 500, "end_mb": 500, "most_mb": 500, "growth": 0.0}
     assert soak.growth(leak)["growth"] == pytest.approx((690 - 669) / 669, abs=0.005)
 
 
-def test_every_hostile_request_is_refused_as_it_should(soak_sides, blob_server):
+def test_every_hostile_request_is_refused_as_it_should(blob_server):
     async def ask_all(hostile):
         for _ in hostile.kinds:
             await hostile.ask(f"127.0.0.1:{blob_server.grpc_port}")
 
-    hostile = soak_sides.Hostile()
+    hostile = Hostile()
     asyncio.run(ask_all(hostile))
     assert hostile.unexpected == []
     for kind, (_, _, codes) in hostile.kinds.items():

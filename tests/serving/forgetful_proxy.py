@@ -1,6 +1,6 @@
 """A middleman that forgets connections, as NAT and load balancers do.
 
-    python benchmarks/forgetful_proxy.py PORT TARGET_PORT [--idle SECONDS] [--age SECONDS]
+    python tests/serving/forgetful_proxy.py PORT TARGET_PORT [--idle SECONDS] [--age SECONDS]
 
 Passes the bytes of TCP connections on, on loopback. One that was silent for `idle` seconds, or that
 is `age` seconds old, is forgotten: what is sent on it from then on is taken and goes nowhere, and

@@ -73,7 +73,11 @@ class Places(Raster):
 
 
 class Oracle:
-    """Stands for a network over an image of `places`; `stream` is what mapping asks."""
+    """Stands for a network over an image of `places`; `stream` is what mapping asks.
+
+    Attributes:
+      tiles: those that mapping asks for, in its order.
+    """
 
     def __init__(self, craters: np.ndarray, height: int, width: int, tile: int = TILE,
                  scales: Sequence[float] = SCALES, mask: int = 28):
@@ -85,9 +89,9 @@ class Oracle:
         self._boxes = np.clip(np.concatenate([low[:, ::-1], high[:, ::-1]], axis=1), 0,
                               [height, width, height, width])
         self._tree = shapely.STRtree(shapely.box(*self._boxes[:, [1, 0, 3, 2]].T))
-        self._tiles = {_key(t.y0, t.x0, t.y1 - t.y0, t.x1 - t.x0): t
-                       for band in plan(height, width, tile, scales, OVERLAP)
-                       for t in band.tiles()}
+        self.tiles = [one for band in plan(height, width, tile, scales, OVERLAP)
+                      for one in band.tiles()]
+        self._tiles = {_key(t.y0, t.x0, t.y1 - t.y0, t.x1 - t.x0): t for t in self.tiles}
 
     def stream(self, images: Iterable[np.ndarray]) -> Iterator[Detections]:
         for image in images:
