@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import dagster as dg
 
-from crater_assets.history import last_materialization
+from crater_assets.history import last_saying
 from crater_assets.jobs import prepare_data
 from crater_assets.metadata import described
 from crater_assets.resources import Crater
@@ -93,8 +93,8 @@ def _look(context: dg.SensorEvaluationContext, crater: Crater,
     if not stamp:
         return dg.SkipReason("CRATER_DATASET names no folder of this machine; what it "
                              "stands for does not change")
-    made = last_materialization(context.instance, "annotated_images")
-    if made and made.metadata.get(STAMP) == stamp:
+    made = last_saying(context.instance, STAMP, "annotated_images")
+    if made and str(dict(made.metadata)[STAMP]) == stamp:
         return dg.SkipReason("the data set is the one that was materialized last")
     seen, told = (context.cursor or " ").split(" ")
     if stamp == told:

@@ -25,6 +25,12 @@ class Entry:
     note: str
     made: Materialization | None
 
+    def number(self, name: str) -> float | None:
+        """One of the materialization's numbers; None where it says none, as somebody may have
+        reported it."""
+        value = dict(self.made.metadata).get(name) if self.made else None
+        return value if isinstance(value, (int, float)) else None
+
 
 def leaderboard(instance: dg.DagsterInstance, partitions: Sequence[str], records: str,
                 metric: str, objective: str,
@@ -85,8 +91,8 @@ def _score(made: Materialization, metric: str) -> tuple[float | None, str]:
 
 def rows(entries: Sequence[Entry], metric: str) -> list[dict[str, Any]]:
     """The leaderboard as a table."""
-    def of(entry: Entry, name: str):
-        return entry.made.metadata.get(name) if entry.made and entry.score is not None else None
+    def of(entry: Entry, name: str) -> float | None:
+        return entry.number(name) if entry.score is not None else None
 
     return [{"rank": rank if entry.score is not None else None, "hyperparameters": entry.partition,
              metric: entry.score, "mask_AP50": of(entry, "mask_AP50"), "loss": of(entry, "loss"),

@@ -113,7 +113,7 @@ def best_model(context: dg.AssetExecutionContext, crater: dg.ResourceParam[Crate
                              if entry.score is None]),
         "ranking": dg.MetadataValue.json([
             {"partition": entry.partition, "score": entry.score, "note": entry.note,
-             "seconds": entry.made.metadata.get("seconds") if entry.made else None}
+             "seconds": entry.number("seconds")}
             for entry in entries]),
         "test_scenes": summary["test_scenes"],
         "test_metrics": dg.MetadataValue.json(summary["test"]),
