@@ -27,6 +27,7 @@ from crater_model.files import make_folder, write_bytes, write_json
 from crater_model.records.manifest import Manifest, read_manifest, verify_manifest
 from crater_model.training.devices import is_chief, make_strategy
 from crater_model.training.failures import TrainingError, plain_errors
+from crater_model.training.graphs import graphs_let_go
 from crater_model.training.history import METRICS, RESULT, Row, read_history, read_result
 from crater_model.training.run import RIMS, OnRow, Run
 
@@ -106,7 +107,7 @@ def train(records_dir: str | Path, model_dir: str | Path, experiment: str | Path
         # Orbit and Model Garden print.
         log = model_dir / LOG if is_chief(strategy) else "/dev/null"
         with open(log, "a", buffering=1) as file, contextlib.redirect_stdout(file):
-            with plain_errors(config, model_dir):
+            with plain_errors(config, model_dir), graphs_let_go():
                 run.train()
     finally:
         tf_keras.mixed_precision.set_global_policy("float32")

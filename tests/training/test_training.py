@@ -1,5 +1,6 @@
 """Training: what a run leaves, what can be watched, and what it refuses."""
 
+import gc
 import json
 import math
 import time
@@ -131,6 +132,7 @@ def test_fine_tuning_starts_from_a_finished_model(run, records, tmp_path):
     rate = "trainer.optimizer_config.learning_rate.cosine.initial_learning_rate"
     still = {**TINY, "trainer.train_steps": 2, "task.init_checkpoint": str(folder),
              "runtime.mixed_precision_dtype": "bfloat16", rate: 0.0}
+    left = training_graphs()
     result = train(records, tmp_path / "tuned", "demo", still)
     assert result["init"] == initial.fingerprint(str(folder))
     assert str(folder) not in (tmp_path / "tuned" / "params.yaml").read_text()
@@ -143,6 +145,14 @@ def test_fine_tuning_starts_from_a_finished_model(run, records, tmp_path):
     for name in kernels:
         np.testing.assert_array_equal(before.get_tensor(name), after.get_tensor(name))
     assert tf_keras.mixed_precision.global_policy().name == "float32"
+    assert training_graphs() <= left  # many trainings fit into one process
+
+
+def training_graphs() -> int:
+    """How many graphs of training loops this process holds."""
+    gc.collect()
+    return sum(isinstance(thing, tf.Graph) and getattr(thing, "name", "") == "loop_fn"
+               for thing in gc.get_objects())
 
 
 @pytest.mark.slow
