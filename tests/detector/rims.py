@@ -1,5 +1,7 @@
 """A labelled image without any symmetry, and what moves do to it, worked out by hand."""
 
+import functools
+
 import numpy as np
 import shapely
 import tensorflow as tf
@@ -17,11 +19,13 @@ def instance(rim):
     return Instance(1, 1, (np.asarray(rim),), shapely.Polygon(rim).area)
 
 
+@functools.cache
 def image():
-    """uint8 [90, 130, 3]: noise, with the rims' insides bright."""
+    """uint8 [90, 130, 3], not to be written to: noise, with the rims' insides bright."""
     picture = np.random.default_rng(0).integers(0, 60, (HEIGHT, WIDTH, 3)).astype(np.uint8)
     for rim in RIMS:
         picture[full_mask(instance(rim), HEIGHT, WIDTH) > 0] += 140
+    picture.flags.writeable = False
     return picture
 
 
