@@ -300,7 +300,8 @@ def test_a_data_set_without_labels_is_warned_of(tmp_path, make_dataset):
 @pytest.mark.parametrize("name, images, instances", [
     ("moon_nac_train", 12, 13449), ("moon_dem_train", 160, 7254), ("mars_boxes_hirise", 119, 632),
     ("divdet_fixtures", 2, 4)])
-def test_real_imagery_has_no_problem(real_data, name, images, instances):
-    report = check_dataset(real_data / name)
-    assert report.problems == []
-    assert (report.statistics["images"], report.statistics["instances"]) == (images, instances)
+def test_real_imagery_has_no_problem(checked, name, images, instances):
+    report = checked(name)
+    assert report["problems"] == []
+    found = report["statistics"]
+    assert (found["images"], found["instances"]) == (images, instances)

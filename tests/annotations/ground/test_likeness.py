@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from crater_model.annotations.dataset import load_dataset
-from crater_model.annotations.ground import find_shared_ground, load_previews
 from crater_model.annotations.ground import likeness as module
 from crater_model.annotations.ground.likeness import look_alikes, side_for
 from crater_model.imagery.previews import preview
@@ -120,20 +119,19 @@ def test_of_many_only_whole_pictures_are_compared(terrain, monkeypatch):
     assert [(p.first, p.second) for p in pairs] == [(4, 30)]
 
 
-def shared(folder):
-    dataset = load_dataset(folder)
-    pairs = find_shared_ground(dataset.scenes, load_previews(dataset)).alike
-    return {tuple(sorted((one.file_name, other.file_name))) for one, other, _ in pairs}
+def alike(report):
+    return {tuple(sorted(names)) for *names, _ in report["look_alikes"]}
 
 
-def test_near_duplicates_of_real_images(real_data):
+def test_near_duplicates_of_real_images(real_data, checked):
     folder = real_data / "mars_boxes_hirise"
     entries = json.loads((folder / "annotations.json").read_text())["images"]
     marked = {tuple(sorted((e["file_name"], e["near_duplicate_of"])))
               for e in entries if "near_duplicate_of" in e}
-    assert len(marked) == 7 and shared(folder) == marked
+    assert len(marked) == 7 and alike(checked("mars_boxes_hirise")) == marked
 
 
 @pytest.mark.parametrize("name", ["moon_dem_train", "moon_nac_train"])
-def test_real_images_of_different_ground_are_not_alike(real_data, name):
-    assert shared(real_data / name) == set()
+def test_real_images_of_different_ground_are_not_alike(checked, name):
+    report = checked(name)
+    assert alike(report) == set() and report["statistics"]["compared"] == "whole images and parts"
