@@ -194,6 +194,8 @@ class Georeference:
         for ring in rings:
             # A straight edge in px is no geodesic: in short pieces that does not matter.
             closed = shapely.LinearRing(ring)
+            if not closed.length:  # one point, which cannot be cut into pieces
+                continue
             ring = shapely.get_coordinates(closed.segmentize(
                 max(closed.length * _MEASURED_EDGE, _NOTHING)))[:-1]
             lonlat = self.lonlat(ring)

@@ -201,6 +201,8 @@ def test_few_long_edges_are_measured_as_they_are_drawn():
     assert image.diameter_km((ring, ring)) == pytest.approx(
         2e-3 * math.sqrt(2 * area / math.pi), rel=1e-3)
     assert image.diameter_km((ring - [0, 2000],)) is None  # beyond the pole
+    for flat in (ring * [1, 0], ring * 0 + 100):  # a line and a point
+        assert image.diameter_km((flat,)) == pytest.approx(0, abs=1e-6)
 
 
 def test_the_rim_is_at_its_distance_and_an_ellipse_lies_along_its_azimuth():

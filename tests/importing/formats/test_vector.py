@@ -14,7 +14,7 @@ import pyproj
 import pytest
 import rasterio
 import shapely
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from crater_model.errors import DataError
@@ -375,6 +375,7 @@ def test_truncated_files_end_in_words(tmp_path, name, share):
 
 @settings(deadline=None, max_examples=40)
 @given(st.lists(st.tuples(st.floats(), st.floats(-400, 400)), max_size=8))
+@example([(0.0, 0.0)] * 4)
 def test_any_coordinates(tmp_path_factory, points):
     folder = tmp_path_factory.mktemp("any")
     image(folder / "map.tif")
