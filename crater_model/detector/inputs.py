@@ -11,7 +11,7 @@ from official.vision.ops import preprocess_ops
 
 from crater_model.detector.augment import Sample, augment, relight
 from crater_model.detector.configs import DataConfig, Parser
-from crater_model.detector.model import crop_grids
+from crater_model.detector.model import as_written, crop_grids
 from crater_model.errors import DataError
 from crater_model.records.manifest import read_manifest
 from crater_model.records.read import decode_example
@@ -78,7 +78,7 @@ def build_inputs(data: DataConfig, input_size: list[int],
         def parse(record):  # type: ignore[misc]
             return fit(decode_example(record), data.parser, size, keep_crowd=True)
 
-    dataset = dataset.map(parse, num_parallel_calls=tf.data.AUTOTUNE,
+    dataset = dataset.map(as_written(parse), num_parallel_calls=tf.data.AUTOTUNE,
                           deterministic=data.deterministic is not False)
     dataset = dataset.batch(batch, drop_remainder=data.is_training and data.drop_remainder)
     return dataset.prefetch(tf.data.AUTOTUNE)

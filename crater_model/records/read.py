@@ -31,6 +31,7 @@ FEATURES = {
 }
 
 
+@tf.autograph.experimental.do_not_convert  # it branches on no tensor; converting it takes a second
 def decode_example(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
     """One record as tensors.
 
