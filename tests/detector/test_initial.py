@@ -13,6 +13,7 @@ from crater_model.errors import ConfigError
 def model_of(classes=1, **settings):
     return build_model(load_experiment("demo", {
         "task.model.num_classes": classes + 1, "task.model.input_size": [64, 96, 3],
+        "task.model.min_level": 3, "task.model.max_level": 4,
         "task.model.detection_generator.max_num_detections": 100,
         "task.model.backbone.resnet.depth_multiplier": 0.25, **settings}).task)
 

@@ -86,7 +86,7 @@ def model_garden(anchors, boxes):
 def test_same_assignment_as_model_garden(config):
     size, kind = CONFIGS[config]
     anchors = make_anchors(size, *kind)
-    match = tf.function(lambda b, v: targets.match_anchors(anchors, b, v))
+    match = tf.function(lambda b, v: targets.match_anchors(anchors, b, v), autograph=False)
     for seed in range(50):
         boxes = scene(seed, *size)
         full, classes = padded(boxes, most=402)
@@ -138,7 +138,7 @@ def test_the_compiled_assignment_is_the_same(anchors):
     valid = tf.constant(np.stack([c > 0 for _, c in images]))
     plain = targets.match_anchors(anchors, boxes, valid)
     compiled = tf.function(lambda b, v: targets.match_anchors(anchors, b, v),
-                           jit_compile=True)(boxes, valid)
+                           autograph=False, jit_compile=True)(boxes, valid)
     for one, other in zip(plain, compiled):
         assert np.array_equal(one, other)
 
@@ -147,7 +147,7 @@ def test_the_compiled_targets_keep_the_wanted_numbers(anchors):
     parser = load_experiment("demo").task.train_data.parser
     full, classes = padded(scene(3, HEIGHT, WIDTH), most=40)
     scores, deltas = tf.function(
-        lambda b, c: targets.rpn_targets(anchors, b, c, parser), jit_compile=True)(
+        lambda b, c: targets.rpn_targets(anchors, b, c, parser), autograph=False, jit_compile=True)(
             tf.constant(full[None]), tf.constant(classes[None]))
     values = np.concatenate([s.numpy().ravel() for s in scores.values()])
     assert (values >= 0).sum() == parser.rpn_batch_size_per_im
