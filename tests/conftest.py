@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sys
@@ -100,12 +101,33 @@ def tiny_records(make_dataset) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_model(tiny_records) -> Path:
-    """The model directory of four steps of training on `tiny_records`."""
-    def make(folder: Path) -> None:
-        from crater_model.training import train
+    """The model directory of four steps of training on `tiny_records`; beside it lies what the
+    training returned."""
+    return made_once("model", lambda folder: train_in(folder, tiny_records, TINY),
+                     key=TINY) / "model"
 
-        train(tiny_records, folder, "demo", TINY)
-    return made_once("model", make, key=TINY)
+
+@pytest.fixture(scope="session")
+def tuned_model(tiny_records, tiny_model) -> Path:
+    """The same of two steps in bfloat16 that start from `tiny_model` and learn nothing."""
+    settings = {
+        **TINY, "trainer.train_steps": 2, "runtime.mixed_precision_dtype": "bfloat16",
+        "trainer.optimizer_config.learning_rate.cosine.initial_learning_rate": 0.0,
+        "task.model.detection_generator.max_num_detections": 20}
+    return made_once("tuned", lambda folder: train_in(
+        folder, tiny_records, {**settings, "task.init_checkpoint": str(tiny_model)}),
+        key=settings) / "model"
+
+
+def train_in(folder: Path, records: Path, settings: dict) -> None:
+    """Trains in `folder`/model and leaves what comes back in `folder`/returned.json."""
+    import tf_keras
+
+    from crater_model.training import train
+
+    returned = train(records, folder / "model", "demo", settings)
+    assert tf_keras.mixed_precision.global_policy().name == "float32"  # as it was before
+    (folder / "returned.json").write_text(json.dumps(returned))
 
 
 @pytest.fixture

@@ -8,13 +8,12 @@ import time
 import numpy as np
 import pytest
 import tensorflow as tf
-import tf_keras
 import yaml
 
 from crater_model.detector import Detector, initial
 from crater_model.detector.detector import best_checkpoint
 from crater_model.errors import ConfigError
-from crater_model.training import RIMS, TrainingError, read_history, read_result, train
+from crater_model.training import RIMS, TrainingError, read_history, train
 from tests.tiny import TINY
 
 
@@ -25,7 +24,12 @@ def records(tiny_records):
 
 @pytest.fixture
 def run(tiny_model):
-    return tiny_model, read_result(tiny_model)
+    return tiny_model, returned(tiny_model)
+
+
+def returned(model_dir):
+    """What the training in this folder returned."""
+    return json.loads((model_dir.parent / "returned.json").read_text())
 
 
 @pytest.mark.slow
@@ -104,6 +108,7 @@ def test_stopping_early_watched_from_outside(records, tmp_path):
             png = (tmp_path / "model" / RIMS).read_bytes()
             assert png.startswith(b"\x89PNG") and len(png) < 75_000
 
+    left = training_graphs()
     result = train(records, tmp_path / "model", "demo", {
         **TINY, "trainer.train_steps": 20, "trainer.early_stop_validations": 1},
         metric_objective_type="min", on_row=watch)
@@ -118,6 +123,14 @@ def test_stopping_early_watched_from_outside(records, tmp_path):
     assert {"total_loss", "rpn_box_loss", "frcnn_cls_loss", "mask_loss",
             "learning_rate"} <= tags["train"]
     assert {"mask_AP", "rims"} <= tags["validation"]
+    assert training_graphs() <= left  # many trainings fit into one process
+
+
+def training_graphs() -> int:
+    """How many graphs of training loops this process holds."""
+    gc.collect()
+    return sum(isinstance(thing, tf.Graph) and getattr(thing, "name", "") == "loop_fn"
+               for thing in gc.get_objects())
 
 
 def event_tags(folder) -> set[str]:
@@ -127,32 +140,18 @@ def event_tags(folder) -> set[str]:
 
 
 @pytest.mark.slow
-def test_fine_tuning_starts_from_a_finished_model(run, records, tmp_path):
-    folder, _ = run
-    rate = "trainer.optimizer_config.learning_rate.cosine.initial_learning_rate"
-    still = {**TINY, "trainer.train_steps": 2, "task.init_checkpoint": str(folder),
-             "runtime.mixed_precision_dtype": "bfloat16", rate: 0.0}
-    left = training_graphs()
-    result = train(records, tmp_path / "tuned", "demo", still)
-    assert result["init"] == initial.fingerprint(str(folder))
-    assert str(folder) not in (tmp_path / "tuned" / "params.yaml").read_text()
+def test_fine_tuning_starts_from_a_finished_model(tiny_model, tuned_model):
+    result = returned(tuned_model)
+    assert result["init"] == initial.fingerprint(str(tiny_model))
+    assert str(tiny_model) not in (tuned_model / "params.yaml").read_text()
     assert math.isfinite(result["loss"])  # in bfloat16
     before, after = (tf.train.load_checkpoint(str(best_checkpoint(d)))
-                     for d in (folder, tmp_path / "tuned"))
+                     for d in (tiny_model, tuned_model))
     kernels = [name for name in before.get_variable_to_shape_map()
                if name.endswith("kernel/.ATTRIBUTES/VARIABLE_VALUE")]
     assert len(kernels) > 20
     for name in kernels:
         np.testing.assert_array_equal(before.get_tensor(name), after.get_tensor(name))
-    assert tf_keras.mixed_precision.global_policy().name == "float32"
-    assert training_graphs() <= left  # many trainings fit into one process
-
-
-def training_graphs() -> int:
-    """How many graphs of training loops this process holds."""
-    gc.collect()
-    return sum(isinstance(thing, tf.Graph) and getattr(thing, "name", "") == "loop_fn"
-               for thing in gc.get_objects())
 
 
 @pytest.mark.slow
