@@ -8,6 +8,7 @@ import struct
 import subprocess
 import sys
 import termios
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -50,14 +51,26 @@ def on_terminal(code: str, columns: int = 100) -> list[str]:
     return re.split(r"[\r\n]+", shown.decode())
 
 
-@pytest.fixture(scope="module")
-def log() -> list[str]:
-    return in_log(RECORDS)
+def in_both(code: str) -> tuple[list[str], list[str]]:
+    """What it leaves in a log and what it shows on a terminal, at the same time: both mostly wait."""
+    with ThreadPoolExecutor(2) as pool:
+        log, terminal = pool.submit(in_log, code), pool.submit(on_terminal, code)
+        return log.result(), terminal.result()
 
 
 @pytest.fixture(scope="module")
-def terminal() -> list[str]:
-    return on_terminal(RECORDS)
+def both() -> tuple[list[str], list[str]]:
+    return in_both(RECORDS)
+
+
+@pytest.fixture
+def log(both) -> list[str]:
+    return both[0]
+
+
+@pytest.fixture
+def terminal(both) -> list[str]:
+    return both[1]
 
 
 def seconds_left(line: str) -> int | None:
@@ -99,8 +112,9 @@ def test_a_narrow_terminal_is_not_wrapped():
 
 def test_short_work_leaves_no_line_in_a_log_but_shows_on_a_terminal():
     code = "from crater_model.progress import track; list(track([5, 6, 7], 'cutting'))"
-    assert in_log(code) == []
-    assert [line for line in on_terminal(code) if line.strip()][-1].startswith("cutting: 3/3  █")
+    log, shown = in_both(code)
+    assert log == []
+    assert [line for line in shown if line.strip()][-1].startswith("cutting: 3/3  █")
 
 
 def test_an_error_ends_the_line_on_a_terminal_and_adds_none_to_a_log():
@@ -111,8 +125,8 @@ for _ in track(range(9), 'cutting'):
     time.sleep(2.1)
     raise SystemExit('scene_7.png: it is cut short')
 """
-    assert in_log(code) == ["scene_7.png: it is cut short"]
-    shown = on_terminal(code)
+    log, shown = in_both(code)
+    assert log == ["scene_7.png: it is cut short"]
     assert "scene_7.png: it is cut short" in shown
     assert any(line.startswith("cutting: 0/9") for line in shown)
 
@@ -139,8 +153,8 @@ for _ in track(range(2), 'scenes'):
     for _ in track(iter(range(3)), 'tiles'):
         time.sleep(0.4)
 """
-    assert [line.split()[:2] for line in in_log(code)] == [["scenes:", "2/2"]]
-    shown = on_terminal(code)
+    log, shown = in_both(code)
+    assert [line.split()[:2] for line in log] == [["scenes:", "2/2"]]
     assert any(line.startswith("scenes: 1/2") for line in shown)
     assert sum(line.startswith("tiles: 3") for line in shown) >= 2
 
