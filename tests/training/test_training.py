@@ -57,9 +57,9 @@ def test_what_a_run_leaves(run):
 @pytest.mark.slow
 def test_a_finished_run_is_returned_as_it_is(run, records):
     folder, result = run
-    before = time.monotonic()
+    before = time.process_time()
     assert train(records, folder, "demo", TINY) == result
-    assert time.monotonic() - before < 5
+    assert time.process_time() - before < 5
 
 
 @pytest.mark.slow
