@@ -17,3 +17,7 @@ TINY = {
     "trainer.validation_interval": 2,
     "trainer.checkpoint_interval": 2,
 }
+
+# Where a training is not what is tested: its few steps are over before its loop would be compiled.
+UNCOMPILED = {"trainer.train_tf_while_loop": False, "trainer.train_tf_function": False,
+              "trainer.eval_tf_function": False}

@@ -1,13 +1,16 @@
 """What the asset tests share: a code location's resource on a tiny data set."""
 
 import logging
+from pathlib import Path
 
 import dagster as dg
 import pytest
+import yaml
 
 from crater_assets.assets import ASSETS
 from crater_assets.checks import CHECKS
 from crater_assets.resources import Crater
+from tests.tiny import TINY, UNCOMPILED
 
 
 class _Warnings(logging.Handler):
@@ -39,6 +42,14 @@ def crater(tmp_path, tiny_dataset) -> Crater:
     return Crater(dataset=str(tiny_dataset), storage=str(tmp_path / "storage"))
 
 
+@pytest.fixture(scope="session")
+def tiny_experiment(tmp_path_factory) -> Path:
+    """`TINY` as an experiment of its own, a YAML file; its trainings are not compiled."""
+    path = tmp_path_factory.mktemp("experiment") / "tiny.yaml"
+    path.write_text(yaml.safe_dump({"experiment": "demo", **TINY, **UNCOMPILED}))
+    return path
+
+
 @pytest.fixture
 def instance():
     """A Dagster instance of this test's own."""
@@ -48,11 +59,14 @@ def instance():
 
 @pytest.fixture(scope="session")
 def run_assets():
-    """run_assets(instance, crater, *assets, partition=None, **config): materializes them."""
-    def run(instance, crater, *assets, partition=None, **config):
+    """run_assets(instance, crater, *assets, partition=None, without="", **config): materializes
+    them, with all of their checks but the one named `without`."""
+    def run(instance, crater, *assets, partition=None, without="", **config):
+        left_out = [check for check in CHECKS if without in {key.name for key in check.check_keys}]
         return dg.materialize(
             ASSETS + CHECKS, instance=instance, resources={"crater": crater},
-            selection=dg.AssetSelection.assets(*assets), partition_key=partition,
+            selection=dg.AssetSelection.assets(*assets) - dg.AssetSelection.checks(*left_out),
+            partition_key=partition,
             raise_on_error=False,
             run_config={"ops": {name: {"config": values} for name, values in config.items()}})
     return run

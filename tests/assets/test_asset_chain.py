@@ -9,6 +9,7 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+import yaml
 
 from crater_assets.history import BLOCKING_CHECKS, last_failure, last_materialization
 from crater_assets.partitions import hyperparameters
@@ -18,10 +19,12 @@ from crater_model.annotations.dataset import load_dataset
 from crater_model.storage import open_storage
 from tests.serving import container_engine
 from tests.serving.conftest import docker_base  # noqa: F401 (a fixture)
+from tests.tiny import TINY
 
 pytestmark = pytest.mark.slow
 
-TINY = {"train_steps": 2}
+STEPS = {"train_steps": 2}
+SAME = "saved_model_matches_checkpoint"  # which loads and runs both; left out where others count
 PARTITIONS = ("baseline", "gentle_learning_rate")
 
 
@@ -33,19 +36,20 @@ def no_engine(monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def chain(tmp_path_factory, make_dataset, run_assets):
+def chain(tmp_path_factory, make_dataset, tiny_experiment, run_assets):
     """Instance and resource after the chain has run: data, two checkpoints, the best of them."""
     folder = tmp_path_factory.mktemp("chain")
     # The third scene has no crater.
     data = make_dataset(folder / "data", craters=(4, 6, 0, 5, 3, 7, 5, 6))
-    crater = Crater(dataset=str(data), storage=str(folder / "storage"))
+    crater = Crater(dataset=str(data), storage=str(folder / "storage"),
+                    experiment=str(tiny_experiment))
     with dg.DagsterInstance.local_temp(str(folder)) as instance:
         first = run_assets(instance, crater, "annotated_images", "tfrecords", "checkpoint",
-                           partition=PARTITIONS[0], checkpoint=TINY)
+                           partition=PARTITIONS[0], checkpoint=STEPS)
         assert first.success
         assert run_assets(instance, crater, "checkpoint", partition=PARTITIONS[1],
-                          checkpoint=TINY).success
-        assert run_assets(instance, crater, "best_model").success
+                          checkpoint=STEPS).success
+        assert run_assets(instance, crater, "best_model", without=SAME).success
         yield instance, crater
 
 
@@ -139,8 +143,9 @@ def test_the_same_again_is_reused(chain, run_assets):
     before = last_materialization(instance, "best_model")
     files = {p: p.stat().st_mtime_ns for p in Path(crater.storage).rglob("*.pb")}
     trained = last_materialization(instance, "checkpoint", PARTITIONS[0])
-    result = run_assets(instance, crater, "checkpoint", partition=PARTITIONS[0], checkpoint=TINY)
-    assert result.success and run_assets(instance, crater, "best_model").success
+    result = run_assets(instance, crater, "checkpoint", partition=PARTITIONS[0], checkpoint=STEPS)
+    assert result.success
+    assert run_assets(instance, crater, "best_model", without=SAME).success
     again = last_materialization(instance, "checkpoint", PARTITIONS[0])
     assert again.metadata["reused"] is True and again.run_id == result.run_id
     assert again.metadata == {**trained.metadata, "reused": True}  # the run that trained it, too
@@ -151,7 +156,7 @@ def test_the_same_again_is_reused(chain, run_assets):
 
 def test_saved_model_check_passes_and_fails(chain, run_check):
     instance, crater = chain
-    found = run_check(instance, crater, "saved_model_matches_checkpoint")
+    found = run_check(instance, crater, SAME)
     assert found.passed, found.description
     assert found.metadata["detections"].value > 0
     made = last_materialization(instance, "best_model")
@@ -159,7 +164,7 @@ def test_saved_model_check_passes_and_fails(chain, run_check):
     lie = last_materialization(instance, "checkpoint", other).artifact
     instance.report_runless_asset_event(dg.AssetMaterialization(
         "best_model", metadata={**made.metadata, "checkpoint": lie}))
-    found = run_check(instance, crater, "saved_model_matches_checkpoint")
+    found = run_check(instance, crater, SAME)
     instance.report_runless_asset_event(dg.AssetMaterialization(
         "best_model", metadata=made.metadata))
     assert not found.passed and "SavedModel's" in found.description
@@ -182,7 +187,8 @@ def test_without_an_engine_the_context_is_written(chain, run_assets, no_engine):
 def test_the_image_is_built_pushed_and_answers(chain, docker_base, run_assets,  # noqa: F811
                                                tmp_path):
     instance, crater = chain
-    crater = Crater(dataset=crater.dataset, storage=crater.storage, serving_base=docker_base)
+    crater = Crater(dataset=crater.dataset, storage=crater.storage,
+                    experiment=crater.experiment, serving_base=docker_base)
     with container_engine.registry(tmp_path) as address:
         result = run_assets(instance, crater, "serving_image", serving_image={
             "repository": f"{address}/crater-serving", "push": True})
@@ -202,7 +208,7 @@ def test_the_image_is_built_pushed_and_answers(chain, docker_base, run_assets,  
 def test_a_base_that_cannot_be_had_is_said_plainly(chain, docker_base, run_assets):  # noqa: F811
     instance, crater = chain
     crater = Crater(dataset=crater.dataset, storage=crater.storage,
-                    serving_base="127.0.0.1:1/nothing/here:1")
+                    experiment=crater.experiment, serving_base="127.0.0.1:1/nothing/here:1")
     result = run_assets(instance, crater, "serving_image")
     assert result.success
     made = last_materialization(instance, "serving_image").metadata
@@ -222,7 +228,7 @@ def test_nothing_to_choose_from_is_one_line(instance, crater, run_assets):
 def test_a_model_worse_than_the_one_in_service_is_refused(chain, run_assets, no_engine):
     instance, crater = chain
     storage, name = open_storage(crater.storage), BLOCKING_CHECKS["best_model"]
-    assert run_assets(instance, crater, "best_model", "serving_image").success
+    assert run_assets(instance, crater, "best_model", "serving_image", without=SAME).success
     served = last_materialization(instance, "best_model")
     assert served.metadata["in_service"] in ("none", served.artifact) and served.check_passed
     assert in_service(instance) == served.artifact
@@ -236,7 +242,7 @@ def test_a_model_worse_than_the_one_in_service_is_refused(chain, run_assets, no_
     summary["test"] = {**scores, "scenes": ["another"]}
     (storage.path(served.artifact) / SUMMARY).write_text(json.dumps(summary))
     for _ in range(2):
-        assert run_assets(instance, crater, "best_model").success
+        assert run_assets(instance, crater, "best_model", without=SAME).success
         stored, = storage.path("scores").iterdir()
         made = last_materialization(instance, "best_model")
         assert made.metadata["partition"] != served.metadata["partition"]
@@ -245,7 +251,7 @@ def test_a_model_worse_than_the_one_in_service_is_refused(chain, run_assets, no_
         assert made.metadata["comparison"].splitlines()[2].startswith("| mask_AP | ")
     # A better one in service: refused in the same run, and in one of its own.
     (stored / "metrics.json").write_text(json.dumps({**scores, "mask_AP": 0.9}))
-    result = run_assets(instance, crater, "best_model", "serving_image")
+    result = run_assets(instance, crater, "best_model", "serving_image", without=SAME)
     assert not result.success
     made = {e.asset_key.to_user_string() for e in result.get_asset_materialization_events()}
     assert made == {"best_model"}
@@ -255,24 +261,29 @@ def test_a_model_worse_than_the_one_in_service_is_refused(chain, run_assets, no_
     assert f"best_model failed its check: {check.description}" == failure_of(result)
     assert in_service(instance) == served.artifact
     # With a tolerance it may go into service.
-    assert run_assets(instance, crater, "best_model", "serving_image",
+    assert run_assets(instance, crater, "best_model", "serving_image", without=SAME,
                       best_model={"tolerance": 0.95}).success
     new = last_materialization(instance, "best_model")
     assert in_service(instance) == new.artifact != served.artifact
     assert new.metadata["version"] == served.metadata["version"] + 1
 
 
-def test_a_training_that_breaks_says_why_in_one_line(instance, crater, run_assets, monkeypatch):
+def test_a_training_that_breaks_says_why_in_one_line(instance, crater, run_assets, tmp_path,
+                                                           monkeypatch):
+    # Compiled, which says more of an error than is to be seen.
+    experiment = tmp_path / "tiny.yaml"
+    experiment.write_text(yaml.safe_dump({"experiment": "demo", **TINY}))
+    crater = Crater(dataset=crater.dataset, storage=crater.storage, experiment=str(experiment))
     assert run_assets(instance, crater, "annotated_images", "tfrecords").success
     records = last_materialization(instance, "tfrecords").artifact
     for file in open_storage(crater.storage).path(records).glob("train-*"):
         file.write_bytes(file.read_bytes()[:-5])
-    result = run_assets(instance, crater, "checkpoint", partition="baseline", checkpoint=TINY)
+    result = run_assets(instance, crater, "checkpoint", partition="baseline", checkpoint=STEPS)
     assert re.fullmatch(r"\S+/train-\S+: has \d+ bytes, expected \d+; write the records again",
                         failure_of(result))
     # Damage that comes after that look.
     monkeypatch.setattr("crater_model.training.verify_manifest", lambda folder: [])
-    result = run_assets(instance, crater, "checkpoint", partition="baseline", checkpoint=TINY)
+    result = run_assets(instance, crater, "checkpoint", partition="baseline", checkpoint=STEPS)
     line = failure_of(result)
     assert line.startswith("baseline: training failed: DataLossError: truncated record at ")
     assert "\n" not in line and "[[" not in line
@@ -311,5 +322,5 @@ def test_it_is_exported_as_the_run_says(chain, run_assets):
                       .read_text())
     assert card["inference_input_type"] == "image_tensor" and card["score_threshold"] == 0.2
     same, = [check for check in result.get_asset_check_evaluations()
-             if check.check_name == "saved_model_matches_checkpoint"]
+             if check.check_name == SAME]
     assert same.passed, same.description

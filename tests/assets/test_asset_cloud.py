@@ -17,7 +17,7 @@ from crater_assets.history import last_materialization
 from crater_assets.resources import Crater
 from crater_model.storage import open_storage
 from tests.cloud import Gateway, gcs_server
-from tests.tiny import TINY
+from tests.tiny import TINY, UNCOMPILED
 
 ROOT = Path(__file__).resolve().parents[2]
 SET, STEPS = "baseline", 4
@@ -44,7 +44,8 @@ def home(cloud, tmp_path_factory, make_dataset, run_assets):
     """Folder, Dagster instance and resource, with the data set and records in the bucket."""
     folder = tmp_path_factory.mktemp("home")
     make_dataset(folder / "data", craters=(4, 6, 0, 5, 3, 7, 5, 6))
-    (folder / "tiny.yaml").write_text(yaml.safe_dump({"experiment": "demo", **TINY}))
+    (folder / "tiny.yaml").write_text(yaml.safe_dump(
+        {"experiment": "demo", **TINY, **UNCOMPILED}))
     crater = Crater(dataset=str(folder / "data"), storage="gs://craters/assets", records="direct",
                     experiment=str(folder / "tiny.yaml"))
     with dg.DagsterInstance.local_temp(str(folder)) as instance:

@@ -27,10 +27,10 @@ from crater_model.training.history import read_history
 from tests.assets.runs import process_of, repeats, until
 from tests.serving import container_engine
 from tests.serving.conftest import docker_base  # noqa: F401 (a fixture)
-from tests.tiny import TINY
+from tests.tiny import TINY, UNCOMPILED
 
 ROOT = Path(__file__).resolve().parents[2]
-IMAGE, STEPS = "crater-code:test", 100
+IMAGE, STEPS, LOOP = "crater-code:test", 20, 2
 BASE = """FROM {base}
 RUN ["/bin/busybox", "--install", "/bin"]
 RUN printf '#!/bin/sh\\necho "$@" >> /pip\\n' > /opt/bin/python && \\
@@ -73,10 +73,9 @@ def host(tmp_path, tiny_dataset, image, monkeypatch) -> SimpleNamespace:
             "user": "0:0", "network_mode": "host", "labels": {"crater": "step"},
             "volumes": [*lent, *(f"{path}:{path}:ro" for path in further),
                         f"{tmp_path}:{tmp_path}"]}}}}))
-    (tmp_path / "sets.yaml").write_text(yaml.safe_dump({"long": TINY | {
-        "task.model.min_level": 3, "task.model.max_level": 4, "trainer.train_steps": STEPS,
-        "trainer.steps_per_loop": 10, "trainer.checkpoint_interval": 10,
-        "trainer.validation_interval": STEPS}}))
+    (tmp_path / "sets.yaml").write_text(yaml.safe_dump({"long": TINY | UNCOMPILED | {
+        "trainer.train_steps": STEPS, "trainer.steps_per_loop": LOOP,
+        "trainer.checkpoint_interval": LOOP, "trainer.validation_interval": STEPS}}))
     home = tmp_path / "home"
     home.mkdir()
     (home / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
@@ -160,7 +159,7 @@ def test_a_training_is_cancelled_and_killed_and_goes_on_where_it_was(host, run_a
         assert made.metadata["steps"] == STEPS and made.check_passed
     # What was trained before the kill is there as it was written then: it did not begin anew.
     history = [row for row in read_history(model_dir) if row["kind"] == "train"]
-    assert [row["step"] for row in history] == list(range(10, STEPS + 1, 10))
+    assert [row["step"] for row in history] == list(range(LOOP, STEPS + 1, LOOP))
     kept = [row for row in rows if row["step"] <= resumed]
     assert kept and history[:len(kept)] == kept
     # The locks' packages were asked for, with their hashes.
@@ -188,7 +187,7 @@ def test_a_run_that_lost_its_process_goes_on_in_one_container(host, run_assets):
     assert docker("inspect", "-f", "{{.State.ExitCode}}", left).strip() == "137"
     rows = [row["step"] for row in read_history(made.metadata["model_dir"])
             if row["kind"] == "train"]
-    assert rows == list(range(10, STEPS + 1, 10))
+    assert rows == list(range(LOOP, STEPS + 1, LOOP))
 
 
 def test_only_steps_that_want_one_get_a_gpu(monkeypatch):

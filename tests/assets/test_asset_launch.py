@@ -6,7 +6,9 @@ import socket
 import subprocess
 import sys
 import urllib.request
+from contextlib import ExitStack
 from pathlib import Path
+from types import SimpleNamespace
 
 import dagster as dg
 import pytest
@@ -15,7 +17,8 @@ import yaml
 from crater_assets import homes, launch
 from crater_assets.history import last_failure, last_materialization
 from crater_model.errors import CraterError
-from tests.tiny import TINY
+from tests.assets.runs import session_of
+from tests.tiny import TINY, UNCOMPILED
 
 ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENT = {
@@ -37,6 +40,7 @@ GOOD = ["tiny-initial_learning_rate=0.001-anchor_size=3.0",
         "tiny-initial_learning_rate=0.003-anchor_size=3.0",
         "tiny-initial_learning_rate=0.003-anchor_size=4.0", "longer", "from_pretrained"]
 BAD = ["diverging", "impossible"]
+PRETRAINING = {"ops": {"pretrained": {"config": {"scenes": 4, "train_steps": 2}}}}
 POOL = 2  # trainings at a time
 
 
@@ -50,25 +54,30 @@ def folder(tmp_path_factory, make_dataset):
         settings.replace("default_limit: 1", f"default_limit: {POOL}"))
     make_dataset(folder / "data", craters=(4, 6, 0, 5, 3, 7))
     (folder / "tiny.yaml").write_text(yaml.safe_dump(
-        {"experiment": "demo", **TINY, "task.model.min_level": 3, "task.model.max_level": 4,
-         "trainer.train_steps": 2, "trainer.steps_per_loop": 1}))
+        {"experiment": "demo", **TINY, **UNCOMPILED, "trainer.train_steps": 2}))
     (folder / "sets.yaml").write_text(SETS)
     return folder
 
 
 @pytest.fixture(scope="module")
-def url(folder):
+def server(folder):
+    """A running `dagster dev` for all tests: its address `url`, and `stop()`, for the last one."""
+    with ExitStack() as stack:
+        url = stack.enter_context(launch.dagster_dev(
+            folder, ROOT / "workspace.yaml", env=ENVIRONMENT, timeout_s=180))
+        yield SimpleNamespace(url=url, stop=stack.close)
+
+
+@pytest.fixture(scope="module")
+def url(server):
     """The address of the running web server."""
-    with launch.dagster_dev(folder, ROOT / "workspace.yaml", env=ENVIRONMENT,
-                            timeout_s=180) as url:
-        yield url
+    return server.url
 
 
 @pytest.fixture(scope="module")
 def backfill(url):
     """A backfill of all eight sets after the data was made: what it ends with."""
-    data = launch.launch_job(url, "prepare_data", run_config={
-        "ops": {"pretrained": {"config": {"scenes": 4, "train_steps": 2}}}})
+    data = launch.launch_job(url, "prepare_data", run_config=PRETRAINING)
     launch.wait_for_run(url, data, timeout_s=900)
     with pytest.raises(CraterError) as error:
         launch.wait_for_backfill(url, launch.launch_backfill(url, ["checkpoint"]), total=8,
@@ -139,7 +148,7 @@ def test_a_job_that_fails_names_the_check(url, folder):
     kept = image.read_bytes()
     image.write_bytes(kept[:100])
     try:
-        run = launch.launch_job(url, "prepare_data")
+        run = launch.launch_job(url, "prepare_data", run_config=PRETRAINING)
         with pytest.raises(CraterError) as error:
             launch.wait_for_run(url, run, "prepare_data", timeout_s=300)
     finally:
@@ -213,17 +222,14 @@ def test_what_dagster_refuses_is_said(url):
 
 
 @pytest.mark.slow
-def test_it_stops_with_all_its_processes_and_runs_are_cancelled(tmp_path, tiny_dataset):
-    folder = tmp_path / "dev"
-    folder.mkdir()
-    shutil.copy(ROOT / "dagster.yaml", folder)
-    env = {"CRATER_DATASET": str(tiny_dataset), "CRATER_STORAGE": "storage",
-           "PYTHONPATH": str(ROOT)}
-    with launch.dagster_dev(folder, ROOT / "workspace.yaml", env=env, timeout_s=180) as url:
-        run = launch.launch_job(url, "prepare_data")
+def test_it_stops_with_all_its_processes_and_runs_are_cancelled(server, folder):
+    """The last test that needs the server."""
+    run = launch.launch_job(server.url, "prepare_data", run_config=PRETRAINING)
+    assert session_of(folder)
+    server.stop()
     with pytest.raises(OSError):
-        urllib.request.urlopen(url, timeout=2)
-    assert not [pid for pid in processes() if f"{folder}" in environment_of(pid)]
+        urllib.request.urlopen(server.url, timeout=2)
+    assert not session_of(folder)
     with homes.instance_of(folder) as instance:
         assert instance.get_run_by_id(run).status == dg.DagsterRunStatus.CANCELED
 
@@ -240,14 +246,3 @@ def test_no_server_is_one_line():
         taken.bind(("127.0.0.1", 0))  # bound, but nobody listens
         with pytest.raises(CraterError, match="no answer from Dagster"):
             launch.launch_job(f"http://127.0.0.1:{taken.getsockname()[1]}", "train")
-
-
-def processes() -> list[str]:
-    return [entry for entry in os.listdir("/proc") if entry.isdigit()]
-
-
-def environment_of(pid: str) -> str:
-    try:
-        return Path(f"/proc/{pid}/environ").read_text(errors="replace")
-    except OSError:
-        return ""

@@ -21,7 +21,7 @@ from tests.assets.runs import (
     started_training,
     until,
 )
-from tests.tiny import TINY
+from tests.tiny import TINY, UNCOMPILED
 
 ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENT = {
@@ -39,10 +39,8 @@ def folder(tmp_path, make_dataset):
                                                         "poll_interval_seconds: 2"))
     make_dataset(tmp_path / "data", craters=(4, 6, 0, 5, 3, 7))
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump({
-        "experiment": "demo", **TINY, "task.model.min_level": 3, "task.model.max_level": 4,
-        "trainer.steps_per_loop": 1, "trainer.checkpoint_interval": 2,
-        "trainer.validation_interval": 10_000, "trainer.train_tf_while_loop": False,
-        "trainer.train_tf_function": False, "trainer.eval_tf_function": False}))
+        "experiment": "demo", **TINY, **UNCOMPILED, "trainer.steps_per_loop": 1,
+        "trainer.checkpoint_interval": 2, "trainer.validation_interval": 10_000}))
     (tmp_path / "sets.yaml").write_text(yaml.safe_dump(
         {name: {"trainer.train_steps": steps} for name, steps in STEPS.items()}))
     return tmp_path
