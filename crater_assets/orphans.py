@@ -51,4 +51,5 @@ def _end_with_run(process: int) -> None:
 if __name__ == "__main__":
     # The signal is kept through exec. Set between fork and exec it might deadlock with threads.
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGINT), 0, 0, 0)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # which a shell's background ignores
     os.execv(sys.executable, [sys.executable, "-m", *sys.argv[1:]])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import sys
 import tempfile
 from collections import Counter
@@ -22,6 +23,8 @@ from tests.tiny import TINY
 # Tests start dozens of processes: what they import is compiled for the first of them only.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+# A shell has what runs in its background ignore the signal that tests end their processes with.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SIZE = (96, 64)  # width, height: never square, so that swapped axes show
 # Fixtures that train, start containers or servers, or give real imagery, which is large:

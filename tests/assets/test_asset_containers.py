@@ -177,6 +177,7 @@ def test_a_run_that_lost_its_process_goes_on_in_one_container(host, run_assets):
             lost = launch.launch_job(url, "train", "long", tags={})
             until(lambda: checkpoints(host))
             left, = containers()
+            docker("pause", left)  # it shall not be done before its run is missed
             os.kill(process_of(instance, lost), signal.SIGKILL)
             again = until(lambda: repeats(instance, lost))
             launch.wait_for_run(url, again.run_id, timeout_s=300)

@@ -172,7 +172,8 @@ def test_a_backfill_from_the_command_line(backfill, url, folder):
 
 @pytest.mark.slow
 def test_a_second_dagster_dev_leaves_the_runs_of_others_alone(url, folder):
-    run = launch.launch_job(url, "prepare_data", tags={})  # as a person does in the UI
+    run = launch.launch_job(url, "prepare_data", run_config=PRETRAINING,
+                            tags={})  # as a person does in the UI
     with pytest.raises(CraterError, match="a Dagster daemon is at work on this history") as error:
         with launch.dagster_dev(folder, ROOT / "workspace.yaml", env=ENVIRONMENT):
             pass
