@@ -5,7 +5,7 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import dagster as dg
 from pydantic import BaseModel, Field
@@ -43,6 +43,14 @@ class Crater(BaseModel, frozen=True):
     server: str = Field("", description="HOST:PORT[,...] of the model in service, asked for maps. "
                                         "Empty: the serving image's model runs in the step. "
                                         "(CRATER_SERVER)")
+    server_ca: str = Field("", description="PEM file of the authorities that its certificate is "
+                                           "trusted by. (CRATER_SERVER_CA)")
+    server_certificate: str = Field("", description="PEM file that shows it who asks (mutual TLS). "
+                                                    "(CRATER_SERVER_CERTIFICATE)")
+    server_key: str = Field("", description="PEM file of that certificate's key. "
+                                            "(CRATER_SERVER_KEY)")
+    server_token_file: str = Field("", description="File that holds a bearer token for it. "
+                                                   "(CRATER_SERVER_TOKEN_FILE)")
     serving_base: str = Field("", description="Base of the serving image. Empty: the pinned "
                                               "TF Serving image. (CRATER_SERVING_BASE)")
 
@@ -65,6 +73,10 @@ class Crater(BaseModel, frozen=True):
             experiment=absolute(experiment) if experiment.endswith((".yaml", ".yml"))
             else experiment,
             server=os.environ.get("CRATER_SERVER", ""),
+            server_ca=absolute(os.environ.get("CRATER_SERVER_CA", "")),
+            server_certificate=absolute(os.environ.get("CRATER_SERVER_CERTIFICATE", "")),
+            server_key=absolute(os.environ.get("CRATER_SERVER_KEY", "")),
+            server_token_file=absolute(os.environ.get("CRATER_SERVER_TOKEN_FILE", "")),
             serving_base=os.environ.get("CRATER_SERVING_BASE", ""),
         )
 
@@ -73,6 +85,14 @@ class Crater(BaseModel, frozen=True):
         """The labelled images in words, as runs and records name them."""
         return " with images of ".join(filter(None, (self.dataset, self.images))) or (
             "rendered terrain")
+
+    @property
+    def server_options(self) -> dict[str, Any]:
+        """What `Client` is given beside the servers' addresses to know them and to be known."""
+        given = {"ca": self.server_ca, "certificate": self.server_certificate,
+                 "key": self.server_key,
+                 "token": self.server_token_file and Path(self.server_token_file)}
+        return {name: value for name, value in given.items() if value}
 
     def open_storage(self) -> Storage:
         return open_storage(self.storage, client=_cloud_client,

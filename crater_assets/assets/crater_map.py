@@ -119,11 +119,12 @@ def _model(context, crater: Crater,
     if crater.server:
         from crater_model.serving import Client
 
-        with Client(crater.server, version_label=label) as client:
+        with Client(crater.server, version_label=label, **crater.server_options) as client:
             card = client.describe(pin=True)
             version = client.version
         known = {"server": crater.server, "model_card": short_hash(card), "version": version}
-        return {"server": crater.server, "server_options": {"version": version}}, known
+        options = {"version": version, **crater.server_options}
+        return {"server": crater.server, "server_options": options}, known
     image = upstream(context, "serving_image").metadata
     saved = crater.open_storage().fetch(image["best_model"]) / SAVED_MODEL / str(image["version"])
     return {"model": str(saved)}, {"best_model": image["best_model"], "version": image["version"]}

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import cv2
 import dagster as dg
+import grpc
 import numpy as np
 import pytest
 import rasterio
@@ -21,8 +22,8 @@ from crater_assets.checks import STORAGE_CHECK, storage_check
 from crater_assets.history import last_materialization
 from crater_assets.resources import Crater
 from tests.serving.blobs import blob_image
-from tests.serving.conftest import blob_model, blob_server  # noqa: F401 (fixtures)
-from tests.serving.strict_server import StrictServer
+from tests.serving.conftest import blob_model, blob_server, certificate  # noqa: F401 (fixtures)
+from tests.serving.strict_server import StrictServer, TokenAsked
 
 ROOT = Path(__file__).resolve().parents[2]
 BOXES = [(10, 20, 30, 40), (60, 70, 75, 85), (20, 120, 34, 134)]  # y0, x0, y1, x1 in px
@@ -46,9 +47,10 @@ def images(tmp_path) -> dict[str, Path]:
 
 @pytest.fixture
 def map_one(instance, images, tmp_path):
-    """map_one(partition, server="", **config): the run, with what is checked after it."""
-    def run(partition, server="", **config):
-        crater = Crater(storage=str(tmp_path / "storage"), server=server)
+    """map_one(partition, server="", shown={}, **config): the run, with what is checked after it;
+    `shown` is what the resource has of certificates and tokens."""
+    def run(partition, server="", shown={}, **config):  # noqa: B006
+        crater = Crater(storage=str(tmp_path / "storage"), server=server, **shown)
         asset = crater_map_asset(images, server)
         check = storage_check("crater_map", asset.partitions_def)
         return dg.materialize([asset, check, dg.AssetSpec("serving_image")], instance=instance,
@@ -108,6 +110,25 @@ def test_a_map_by_the_version_behind_a_label(instance, map_one, blob_model):  # 
         assert made_of(instance, "plain").metadata["version"] == 3
         assert map_one("plain", server=server.endpoint, outputs=[".csv"]).success
         assert made_of(instance, "plain").metadata["version"] == 12
+
+
+def test_a_map_by_a_server_that_asks_who_is_there(instance, map_one, tmp_path, monkeypatch,
+                                                  blob_model, certificate):  # noqa: F811
+    """Its certificate is trusted by nobody but us, and it wants ours and a token."""
+    pem = [file.read_bytes() for file in certificate]
+    mutual = grpc.ssl_server_credentials([(pem[1], pem[0])], pem[0], True)
+    (tmp_path / "token").write_text("open sesame\n")
+    for name, file in {"CA": certificate[0], "CERTIFICATE": certificate[0], "KEY": certificate[1],
+                       "TOKEN_FILE": tmp_path / "token"}.items():
+        monkeypatch.setenv(f"CRATER_SERVER_{name}", str(file))
+    read = Crater.from_environment().model_dump()
+    shown = {name: value for name, value in read.items() if name.startswith("server_") and value}
+    assert set(shown) == {"server_ca", "server_certificate", "server_key", "server_token_file"}
+    with StrictServer({3: blob_model / "3"}, credentials=mutual,
+                      interceptors=[TokenAsked("open sesame")]) as server:
+        assert not map_one("plain", server=server.endpoint, outputs=[".csv"]).success
+        assert map_one("plain", server=server.endpoint, shown=shown, outputs=[".csv"]).success
+    assert made_of(instance, "plain").metadata["craters"] == 3
 
 
 def test_a_map_by_the_model_of_the_serving_image(instance, map_one, in_service, tmp_path):

@@ -29,6 +29,24 @@ def blob_server(blob_model):
 
 
 @pytest.fixture(scope="session")
+def certificate(tmp_path_factory):
+    """Files of a certificate of localhost that signs itself, and of its key."""
+    import shutil
+    import subprocess
+
+    if not shutil.which("openssl"):
+        pytest.skip("openssl makes the certificate and is not here")
+    folder = tmp_path_factory.mktemp("tls")
+    files = folder / "cert.pem", folder / "key.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1",
+         "-nodes", "-days", "2", "-subj", "/CN=localhost", "-addext",
+         "subjectAltName=DNS:localhost,IP:127.0.0.1", "-out", files[0], "-keyout", files[1]],
+        check=True, capture_output=True)
+    return files
+
+
+@pytest.fixture(scope="session")
 def docker_base():
     """A running Docker engine of its own, DOCKER_HOST set to it, with the stand-in base image;
     gives the base image's name. CRATER_DOCKER_RUN_OPTIONS lends Python to containers."""

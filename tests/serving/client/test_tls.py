@@ -1,8 +1,5 @@
 """TLS, certificates of either side, and tokens: real handshakes on loopback."""
 
-import shutil
-import subprocess
-
 import grpc
 import pytest
 
@@ -13,21 +10,6 @@ from tests.serving.faults import Forwarder
 from tests.serving.strict_server import StrictServer, TokenAsked
 
 IMAGE = blob_image(20, 30, [(2, 3, 8, 9)])
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory):
-    """Files of a certificate of localhost that signs itself, and of its key."""
-    if not shutil.which("openssl"):
-        pytest.skip("openssl makes the certificate and is not here")
-    folder = tmp_path_factory.mktemp("tls")
-    files = folder / "cert.pem", folder / "key.pem"
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1",
-         "-nodes", "-days", "2", "-subj", "/CN=localhost", "-addext",
-         "subjectAltName=DNS:localhost,IP:127.0.0.1", "-out", files[0], "-keyout", files[1]],
-        check=True, capture_output=True)
-    return files
 
 
 @pytest.mark.parametrize("scheme", ["grpcs", "https"])
