@@ -29,8 +29,8 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 SIZE = (96, 64)  # width, height: never square, so that swapped axes show
 # Fixtures that train, start containers or servers, or give real imagery, which is large:
 # `make test-fast` leaves out what uses them.
-SLOW_FIXTURES = {"address", "blob_server", "cloud", "docker_base", "model_dir", "real_data",
-                 "server", "tiny_model", "url"}
+SLOW_FIXTURES = {"address", "blob_model", "blob_server", "cloud", "docker_base", "model_dir",
+                 "real_data", "server", "tiny_model", "url"}
 
 
 def pytest_configure(config) -> None:

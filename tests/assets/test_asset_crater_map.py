@@ -164,6 +164,7 @@ def test_what_fails_says_why_before_it_searches(instance, map_one, request, conf
     assert re.search(words, failure.description)
 
 
+@pytest.mark.slow
 def test_it_is_there_where_images_are_named(images, tmp_path):
     code = ("from crater_assets.definitions import defs; import dagster as dg; "
             "graph = defs.resolve_asset_graph(); node = graph.get(dg.AssetKey('crater_map')); "

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import dagster as dg
+import pytest
 import yaml
 
 from crater_assets.definitions import defs
@@ -26,6 +27,7 @@ def test_everything_loads():
     assert blocking == BLOCKING_CHECKS
 
 
+@pytest.mark.slow
 def test_pretraining_is_there_where_a_set_starts_from_it(tmp_path):
     (tmp_path / "sets.yaml").write_text("a: {}\nb: {task.init_checkpoint: pretrained}\n")
     code = ("import json; from crater_assets.definitions import defs; "

@@ -61,6 +61,7 @@ def test_a_run_sets_how_many_steps_go_on_at_a_time(monkeypatch, name):
             dg.validate_run_config(job, {"execution": {"config": wrong}})
 
 
+@pytest.mark.slow
 def test_one_step_at_a_time_is_one_at_a_time(tmp_path, monkeypatch):
     monkeypatch.setenv("CRATER_TEST_TIMES", str(tmp_path / "times"))
     monkeypatch.setenv("PYTHONPATH", str(ROOT))

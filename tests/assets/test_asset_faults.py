@@ -76,6 +76,7 @@ def test_a_fault_that_passes_is_no_failure(instance):
     assert len(tried) == 2
 
 
+@pytest.mark.slow
 def test_a_step_whose_process_is_killed_is_started_again(tmp_path, monkeypatch):
     monkeypatch.setenv(COUNT, str(tmp_path / "count"))
     monkeypatch.setenv("PYTHONPATH", str(ROOT))

@@ -156,6 +156,7 @@ def test_settings_that_vary():
     assert varied({"a": {}, "b": {}}) == {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 8, 300])
 def test_the_picture_fits_into_the_event_log(count):
     settings = {f"set_{i}": {"trainer.rate": 10.0 ** -(i % 5), "task.kind": f"kind {i % 3}",

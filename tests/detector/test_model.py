@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from crater_model.detector import build_model, fit_to_records, load_experiment
@@ -47,6 +48,7 @@ def tiny_model(**overrides):
     return experiment, build_model(experiment.task)
 
 
+@pytest.mark.slow
 def test_outputs_are_as_long_as_the_fullest_image():
     experiment, model = tiny_model()
     images = tf.random.stateless_normal([3, 96, 96, 3], [1, 2])

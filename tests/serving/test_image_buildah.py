@@ -37,6 +37,7 @@ def buildah_base(tmp_path, monkeypatch):
     return "localhost/base:1"
 
 
+@pytest.mark.slow
 def test_build_and_push_without_a_daemon(buildah_base, blob_model, tmp_path):
     assert find_engine() == "buildah"
     if not shutil.which("docker-registry"):

@@ -99,6 +99,7 @@ def test_off_the_body_there_is_nothing():
     assert found(half, degrees(10, 5)) and not found(half, degrees(170, 5))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("crs", [LONLAT, POLAR])
 def test_a_thousand_neighbours_are_quick(crs):
     step = 0.02 if crs == LONLAT else 200.0

@@ -54,6 +54,7 @@ CHANGES = {
     "everything": lambda p: recompressed(resized(p[::-1].T, 0.7) // 2 + 40)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_whole_picture_is_found_again(terrain, change):
     copies = [np.ascontiguousarray(CHANGES[change](picture)) for picture in terrain[:10]]
@@ -61,6 +62,7 @@ def test_a_whole_picture_is_found_again(terrain, change):
     assert set(pairs) == {(n, 20 + n) for n in range(10)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share, least", [(0.9, 39), (0.75, 38), (0.6, 36)])
 def test_most_crops_are_found(terrain, share, least):
     rng = np.random.default_rng(1)

@@ -271,6 +271,7 @@ def test_any_bytes_below_a_header(tmp_path_factory, data):
         assert "\n" not in str(error)
 
 
+@pytest.mark.slow
 def test_a_million_rows_take_little_time_and_memory(tmp_path):
     rng = np.random.default_rng(0)
     n = 1_300_000

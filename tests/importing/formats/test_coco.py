@@ -351,6 +351,7 @@ def test_large_files_are_known_by_their_beginning(tmp_path, monkeypatch):
     assert [p.name for p in coco.recognise(Source(tmp_path))] == ["labels.json"]
 
 
+@pytest.mark.slow
 def test_masks_of_a_large_image_take_only_their_columns(tmp_path):
     size = (30000, 20000)
     picture(tmp_path / "a.png", size)

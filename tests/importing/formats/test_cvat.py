@@ -182,6 +182,7 @@ def test_a_broken_file_is_refused(tmp_path, text, problem):
     assert "a.xml" in str(error.value) and "\n" not in str(error.value)
 
 
+@pytest.mark.slow
 def test_a_long_file_takes_little_memory(tmp_path):
     write(tmp_path, *['<points label="c" points="1,1"><attribute name="n">v</attribute></points>']
           * 20_000, *['<tag label="c"/>'] * 20_000, SQUARE)

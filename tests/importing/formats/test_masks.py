@@ -313,6 +313,7 @@ def test_two_images_of_a_name(tmp_path):
     assert not labels and "there are 2 images of that name" in notes.problems[0]
 
 
+@pytest.mark.slow
 def test_large_masks_take_bounded_memory(tmp_path):
     """8192x8192 px in 24-bit colours with one crater of 2800 px and 500 of 20 px."""
     side = 8192

@@ -15,6 +15,8 @@ from tests.serving.strict_server import StrictServer
 
 ONE = [blob_image(20, 30, [(2, 3, 8, 9)])]
 
+pytestmark = pytest.mark.slow  # servers, and what happens between them and the client
+
 
 @pytest.fixture
 def pool(blob_model):
@@ -85,7 +87,6 @@ def test_a_connection_that_was_silent_for_long_is_not_used(blob_server, monkeypa
         assert time.monotonic() - start < 2 and proxy.forgotten == 0
 
 
-@pytest.mark.slow
 def test_pings_stay_within_what_servers_allow(blob_server):
     """Requests of which each waits as long as it may, at a server that is stricter than gRPC's
     default: one ping too early between two answers is forgiven, not two."""

@@ -14,6 +14,8 @@ from tests.serving.strict_server import StrictServer
 
 ONE = [blob_image(20, 30, [(2, 3, 8, 9)])]
 
+pytestmark = pytest.mark.slow  # servers, and what happens between them and the client
+
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
