@@ -91,7 +91,7 @@ def until():
     """Waits until a condition holds."""
     import time
 
-    def wait(condition, seconds=20.0):
+    def wait(condition, seconds=120.0):
         end = time.monotonic() + seconds
         while not condition():
             assert time.monotonic() < end, "waited in vain"
