@@ -178,7 +178,7 @@ def _flat(experiment: Any, keys: Iterable[str]) -> dict[str, Any]:
     for key in keys:
         node = experiment
         for part in key.split("."):
-            node = getattr(node, part)
+            node = getattr(node, part, None)  # of a group that is left out
         values[key] = list(node) if isinstance(node, tuple) else node
     return values
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 
 from official.core import config_definitions as cfg
+from official.modeling import hyperparams
+from official.modeling.optimization.configs.optimizer_config import EMAConfig
 from official.vision.configs import maskrcnn
 
 from crater_model.detector.backbones import BACKBONES
@@ -89,3 +91,10 @@ class Trainer(cfg.TrainerConfig):
     """
 
     early_stop_validations: int = 0
+
+
+def left_out(name: str) -> hyperparams.Config | None:
+    """The group of settings, as it is by default, that may stand where an experiment has none;
+    None where no group of that name belongs. Of those that Model Garden leaves out, our trainings
+    know averaged weights only."""
+    return EMAConfig() if name == "ema" else None

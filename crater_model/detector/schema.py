@@ -14,6 +14,7 @@ from typing import Any
 
 from official.modeling import hyperparams
 
+from crater_model.detector.configs import left_out
 from crater_model.detector.experiment import load_experiment
 from crater_model.settings import SCHEMA
 
@@ -32,8 +33,8 @@ def _walk(config: hyperparams.Config, prefix: str) -> Iterator[tuple[str, str]]:
         if name.startswith("_") or name in ("default_params", "restrictions"):
             continue
         key = f"{prefix}{name}"
-        if isinstance(value, hyperparams.Config):
-            yield from _walk(value, f"{key}.")
+        if group := value if isinstance(value, hyperparams.Config) else left_out(name):
+            yield from _walk(group, f"{key}.")
         elif isinstance(config, hyperparams.OneOfConfig) and name == "type":
             yield key, "one of " + "|".join(sorted(set(fields) - {"type"}))
         elif "choices" in fields[name].metadata:

@@ -7,6 +7,7 @@ from typing import Any
 
 from official.modeling import hyperparams
 
+from crater_model.detector.configs import left_out
 from crater_model.errors import ConfigError
 from crater_model.settings import check_settings
 
@@ -22,6 +23,8 @@ def override(experiment: hyperparams.Config, settings: Mapping[str, Any]) -> Non
         node = experiment
         *path, last = key.split(".")
         for part in path:
+            if getattr(node, part) is None:
+                setattr(node, part, left_out(part))
             node = getattr(node, part)
         setattr(node, last, value)
     for key in settings:

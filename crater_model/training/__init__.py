@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Mapping
+import os
+import socket
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import tf_keras
 import yaml
 
 from crater_model import __version__
@@ -25,16 +26,26 @@ from crater_model.detector.experiment import fit_to_records, load_experiment
 from crater_model.errors import ConfigError, DataError
 from crater_model.files import make_folder, write_bytes, write_json
 from crater_model.records.manifest import Manifest, read_manifest, verify_manifest
-from crater_model.training.devices import is_chief, make_strategy
+from crater_model.storage.locks import held
+from crater_model.training.checks import refuse_unfit
+from crater_model.training.devices import full_precision_after, is_chief, make_strategy
 from crater_model.training.failures import TrainingError, plain_errors
 from crater_model.training.graphs import graphs_let_go
-from crater_model.training.history import METRICS, RESULT, Row, read_history, read_result
-from crater_model.training.run import RIMS, OnRow, Run
+from crater_model.training.history import (
+    LOG,
+    METRICS,
+    RESULT,
+    RIMS,
+    Row,
+    read_history,
+    read_result,
+)
+from crater_model.training.run import OnRow, Run
 
 __all__ = ["KNOWN_SCORES", "LOG", "METRICS", "RESULT", "RIMS", "Row", "TrainingError",
            "read_history", "read_result", "train"]
 
-LOG = "train.log"
+_LOCK = ".training.lock"
 
 # What a validation scores.
 KNOWN_SCORES = frozenset(
@@ -82,10 +93,12 @@ def train(records_dir: str | Path, model_dir: str | Path, experiment: str | Path
       ConfigError: a setting is unknown, a network cannot be built of the settings, the
         starting weights do not fit, or the folder holds a run of other parameters.
       DataError: records are missing or damaged; names the file.
-      TrainingError: the loss or the weights are no longer finite, or the memory is too small.
+      TrainingError: the loss or the weights are no longer finite, or the memory or the disk is
+        too small.
+      CraterError: another process trains in `model_dir`.
     """
-    model_dir = make_folder(model_dir)
     manifest = read_manifest(records_dir)
+    model_dir = make_folder(model_dir)
     overrides = dict(overrides or {})
     if train_steps is not None:
         overrides["trainer.train_steps"] = train_steps
@@ -100,33 +113,42 @@ def train(records_dir: str | Path, model_dir: str | Path, experiment: str | Path
         return finished
     _refuse_damaged(records_dir)
     strategy = make_strategy(config)
-    if is_chief(strategy):
-        write_bytes(model_dir / PARAMS, params.encode())
-    run = Run(config, model_dir, strategy, on_row)
-    try:
+    chief = is_chief(strategy)
+    with _alone(model_dir) if chief else contextlib.nullcontext():
+        if chief:
+            write_bytes(model_dir / PARAMS, params.encode())
         # Orbit and Model Garden print.
-        log = model_dir / LOG if is_chief(strategy) else "/dev/null"
-        with open(log, "a", buffering=1) as file, contextlib.redirect_stdout(file):
-            with plain_errors(config, model_dir), graphs_let_go():
-                run.train()
-    finally:
-        tf_keras.mixed_precision.set_global_policy("float32")
-    history = read_history(model_dir)
-    result = {
-        "metric": {"name": eval_checkpoint_metric, "value": run.best_value,
-                   "objective": metric_objective_type},
-        "best_checkpoint": run.best_checkpoint,
-        "steps": run.step, "stopped_early": run.stopped_early, "seconds": round(run.seconds, 1),
-        "loss": next((r["total_loss"] for r in reversed(history) if "total_loss" in r), None),
-        "metrics": run.best_scores, "history": history,
-        "experiment": str(experiment), "overrides": overrides, "init": init,
-        "data": manifest.source, "label_map": {str(k): v for k, v in manifest.label_map.items()},
-        "scales": list(manifest.scales), "chip_size": config.task.model.input_size[0],
-        "version": __version__,
-    }
-    if is_chief(strategy):
-        write_json(model_dir / RESULT, result)
+        with (plain_errors(config, model_dir),
+              open(model_dir / LOG if chief else "/dev/null", "a", buffering=1) as file,
+              contextlib.redirect_stdout(file), full_precision_after(), graphs_let_go()):
+            run = Run(config, model_dir, strategy, on_row)
+            run.train()
+        history = read_history(model_dir)
+        result = {
+            "metric": {"name": eval_checkpoint_metric, "value": run.best_value,
+                       "objective": metric_objective_type},
+            "best_checkpoint": run.best_checkpoint, "steps": run.step,
+            "stopped_early": run.stopped_early, "seconds": round(run.seconds, 1),
+            "loss": next((row["total_loss"] for row in reversed(history) if "total_loss" in row),
+                         None),
+            "metrics": run.best_scores, "history": history,
+            "experiment": str(experiment), "overrides": overrides, "init": init,
+            "data": manifest.source,
+            "label_map": {str(k): v for k, v in manifest.label_map.items()},
+            "scales": list(manifest.scales), "chip_size": config.task.model.input_size[0],
+            "version": __version__,
+        }
+        if chief:
+            write_json(model_dir / RESULT, result)
     return result
+
+
+@contextlib.contextmanager
+def _alone(model_dir: Path) -> Iterator[None]:
+    """Keeps other processes of this machine from training in the folder at the same time."""
+    with held(model_dir / _LOCK, f"process {os.getpid()} on {socket.gethostname()}",
+              str(model_dir)):
+        yield
 
 
 def _set_up(config: Experiment, records: str, manifest: Manifest, one_of_n: int, metric: str,
@@ -144,6 +166,7 @@ def _set_up(config: Experiment, records: str, manifest: Manifest, one_of_n: int,
     config.trainer.best_checkpoint_eval_metric = metric
     config.trainer.best_checkpoint_metric_comp = "higher" if objective == "max" else "lower"
     fit_to_records(config, manifest)
+    refuse_unfit(config, manifest)
     try:
         config.validate()
     except KeyError as error:  # Model Garden's, for a restriction that does not hold
@@ -175,11 +198,12 @@ def _own_params(config: Experiment, manifest: Manifest, init: str) -> str:
 def _finished(model_dir: Path, params: str) -> dict[str, Any] | None:
     """The result of a run that is complete; refuses to mix two runs in one folder."""
     path = model_dir / PARAMS
-    if not path.exists():
-        return None
+    if not path.exists() or not any(model_dir.glob("ckpt-*.index")):
+        return None  # nothing was learnt there
     if path.read_text() != params:
         raise ConfigError(
             f"{model_dir}: holds a training with other parameters or data (see its {PARAMS}); "
-            "name another --model-dir or remove this one")
+            "name another --model-dir or remove this one. To train it for longer, name another "
+            f"and start from its weights: task.init_checkpoint={model_dir}")
     result = model_dir / RESULT
     return json.loads(result.read_text()) if result.exists() else None

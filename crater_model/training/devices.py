@@ -11,8 +11,11 @@ from __future__ import annotations
 import json
 import math
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import tensorflow as tf
+import tf_keras
 from official.common import distribute_utils
 from official.modeling import performance
 
@@ -54,6 +57,15 @@ def make_strategy(config: Experiment) -> tf.distribute.Strategy:
         raise ConfigError(f"'task.train_data.global_batch_size': got {batch}, expected a multiple "
                           f"of the {replicas} devices that share it")
     return strategy
+
+
+@contextmanager
+def full_precision_after() -> Iterator[None]:
+    """Whatever precision is set inside, float32 holds in this process afterwards."""
+    try:
+        yield
+    finally:
+        tf_keras.mixed_precision.set_global_policy("float32")
 
 
 def is_chief(strategy: tf.distribute.Strategy) -> bool:

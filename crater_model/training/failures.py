@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from errno import ENOSPC
 from pathlib import Path
 
 import tensorflow as tf
 
 from crater_model.detector.configs import Experiment
 from crater_model.errors import ConfigError, CraterError
+from crater_model.training.history import LOG
 
 
 class TrainingError(CraterError):
@@ -20,24 +22,30 @@ class TrainingError(CraterError):
 @contextmanager
 def plain_errors(config: Experiment, model_dir: Path) -> Iterator[None]:
     """TensorFlow's errors as one line that names the settings to change; the whole of it is
-    in the log of the run (this context's stdout).
+    in the log of the run, in `model_dir`.
 
     Raises:
-      TrainingError: out of memory.
+      TrainingError: out of memory, or no space left on the disk.
       ConfigError: a network that cannot be built from these settings.
     """
     try:
         yield
-    except tf.errors.ResourceExhaustedError as error:
-        print(traceback.format_exc())
+    except (OSError, tf.errors.ResourceExhaustedError, tf.errors.UnknownError) as error:
+        _log(model_dir)
+        if getattr(error, "errno", None) == ENOSPC or "No space left" in str(error):
+            raise TrainingError(
+                f"{model_dir}: no space is left on its disk; make some and give the same command "
+                "again, which goes on from the last checkpoint") from error
+        if not isinstance(error, tf.errors.ResourceExhaustedError):
+            raise
         raise TrainingError(f"{model_dir}: out of memory; {smaller(config)} ("
                             f"{_first_line(error)})") from error
-    except (ValueError, TypeError, tf.errors.InvalidArgumentError,
-            tf.errors.UnimplementedError) as error:
-        print(traceback.format_exc())
+    except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError,
+            tf.errors.InvalidArgumentError, tf.errors.UnimplementedError) as error:
+        _log(model_dir)
         raise ConfigError(f"{model_dir}: the experiment cannot be built or run: "
                           f"{_first_line(error)}; compare its settings with a preset's (see "
-                          f"{model_dir / 'train.log'})") from error
+                          f"{model_dir / LOG})") from error
 
 
 def smaller(config: Experiment) -> str:
@@ -52,6 +60,11 @@ def smaller(config: Experiment) -> str:
             "runtime.mixed_precision_dtype=bfloat16")
 
 
+def _log(model_dir: Path) -> None:
+    with suppress(OSError), open(model_dir / LOG, "a") as file:  # there may be no space for it
+        file.write(traceback.format_exc())
+
+
 @tf.function
 def all_finite(variables: list[tf.Variable]) -> tf.Tensor:
     """Whether every value of the variables is a finite number."""
@@ -64,4 +77,6 @@ def _first_line(error: Exception) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     told = [line for line in lines if line.startswith(("ValueError:", "TypeError:"))]
     line = (told or lines or [type(error).__name__])[-1 if told else 0]
+    if isinstance(error, (KeyError, AttributeError, ArithmeticError)):
+        line = f"{type(error).__name__}: {line}"
     return line[:300]

@@ -9,8 +9,10 @@ from typing import Any
 
 from crater_model.errors import CraterError
 
+LOG = "train.log"
 METRICS = "metrics.jsonl"
 RESULT = "result.json"
+RIMS = "rims.png"
 
 Row = dict[str, Any]
 

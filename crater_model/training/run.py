@@ -4,29 +4,29 @@ from __future__ import annotations
 
 import json
 import math
-import shutil
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
 import tf_keras
 from official.core import base_trainer, task_factory, train_lib
+from official.modeling import optimization
 
 from crater_model.detector import task as _task  # noqa: F401  registers the task
 from crater_model.detector.configs import Experiment
-from crater_model.detector.detector import BEST, PARAMS, best_checkpoint
+from crater_model.detector.detector import BEST, best_checkpoint
 from crater_model.files import make_folder, write_bytes
 from crater_model.progress import Progress
 from crater_model.scores import Evaluator
-from crater_model.training import devices
+from crater_model.training import checkpoints, devices
 from crater_model.training.failures import TrainingError, all_finite
-from crater_model.training.history import METRICS, RESULT, Row, read_history
+from crater_model.training.history import METRICS, RIMS, Row, read_history
 from crater_model.training.pictures import rims_picture
 
-RIMS = "rims.png"
 OnRow = Callable[[Row], None]
 
 
@@ -54,10 +54,10 @@ class Run:
         self._without_better = 0
         self._started = self._loop_started = time.monotonic()
         if self._chief:
-            _tidy(model_dir)
+            checkpoints.tidy(model_dir)
         # The others of several machines have to take part in writing, each to its own place.
         self._own_dir = model_dir if self._chief else Path(tempfile.mkdtemp())
-        self.step = _checkpoint_step(tf.train.latest_checkpoint(str(model_dir)))
+        self.step = checkpoints.step_of(tf.train.latest_checkpoint(str(model_dir)))
         self._restore_history()
 
     @property
@@ -193,11 +193,26 @@ class Run:
     def _keep_best(self) -> None:
         # The new one stands whole before the old one goes: a kill never leaves none.
         folder = make_folder(self._own_dir / BEST)
-        self._weights.write(str(folder / f"ckpt-{self.step}"))
+        with self._scored():
+            self._weights.write(str(folder / f"ckpt-{self.step}"))
         self.best_checkpoint = f"{BEST}/ckpt-{self.step}"
         for file in folder.iterdir():
             if not file.name.startswith(f"ckpt-{self.step}."):
                 file.unlink()
+
+    @contextmanager
+    def _scored(self) -> Iterator[None]:
+        """The model holds the weights that a validation scores: the averaged ones, where the
+        optimizer keeps some. Model Garden takes them out again when its validation ends."""
+        optimizer = self._trainer.optimizer
+        swapped = isinstance(optimizer, optimization.ExponentialMovingAverage)
+        if swapped:
+            optimizer.swap_weights()
+        try:
+            yield
+        finally:
+            if swapped:
+                optimizer.swap_weights()
 
     def _draw(self, threshold: float | None) -> None:
         data = self.config.task.validation_data
@@ -250,25 +265,3 @@ def _make_slots(optimizer: tf_keras.optimizers.Optimizer, variables: list[tf.Var
         optimizer._create_all_weights(variables)
     else:
         optimizer.build(variables)
-
-
-def _checkpoint_step(path: str | None) -> int:
-    """The global step that a checkpoint was written at; 0 without one."""
-    if path is None:
-        return 0
-    reader = tf.train.load_checkpoint(path)
-    return int(reader.get_tensor("global_step/.ATTRIBUTES/VARIABLE_VALUE"))
-
-
-def _tidy(model_dir: Path) -> None:
-    """Removes what a kill left half-written: pieces of checkpoints and files not yet renamed."""
-    for folder in (model_dir, model_dir / BEST):
-        whole = {path.stem for path in folder.glob("ckpt-*.index")}
-        for path in folder.glob("ckpt-*"):
-            if path.is_dir():  # "ckpt-8_temp"
-                shutil.rmtree(path)
-            elif path.name.split(".")[0] not in whole:
-                path.unlink()
-    for name in (METRICS, RIMS, RESULT, PARAMS):
-        for path in model_dir.glob(f".{name}.*"):  # see `files.write_bytes`
-            path.unlink()

@@ -3,6 +3,7 @@
 import gc
 import json
 import math
+import re
 import time
 
 import numpy as np
@@ -12,9 +13,10 @@ import yaml
 
 from crater_model.detector import Detector, initial
 from crater_model.detector.detector import best_checkpoint
-from crater_model.errors import ConfigError
-from crater_model.training import RIMS, TrainingError, read_history, train
-from tests.tiny import TINY
+from crater_model.errors import ConfigError, CraterError
+from crater_model.storage.locks import held
+from crater_model.training import LOG, RIMS, TrainingError, read_history, train
+from tests.tiny import TINY, UNCOMPILED
 
 
 @pytest.fixture
@@ -176,3 +178,50 @@ def test_what_cannot_be_trained_says_why_in_a_line(records, tmp_path, settings, 
         for name, shape in reader.get_variable_to_shape_map().items():
             if "kernel" in name:
                 assert np.isfinite(reader.get_tensor(name)).all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_averaged_weights_that_were_scored_are_the_ones_that_are_kept(records, tmp_path, optimizer):
+    folder = tmp_path / "model"
+    result = train(records, folder, "demo", {
+        **TINY, **UNCOMPILED, "trainer.train_steps": 2, "trainer.steps_per_loop": 2,
+        "trainer.optimizer_config.optimizer.type": optimizer,
+        "trainer.optimizer_config.ema.average_decay": 0.5,
+        "trainer.optimizer_config.warmup.linear.warmup_steps": 1})
+    assert result["best_checkpoint"] == "best/ckpt-2"
+    kept, last = values(folder / "best" / "ckpt-2"), values(folder / "ckpt-2")
+    slot = "/.OPTIMIZER_SLOT/optimizer/average"
+    averages = {name.replace(slot, ""): value for name, value in last.items() if slot in name}
+    assert len(averages) > 40
+    for name, value in averages.items():
+        np.testing.assert_allclose(kept[name], value, atol=1e-6)
+    assert sum(not np.allclose(last[name], averages[name], atol=1e-5) for name in averages) > 20
+
+
+def values(checkpoint):
+    """{name: value}, the same name whatever else is in the checkpoint."""
+    reader = tf.train.load_checkpoint(str(checkpoint))
+    return {re.sub("_config_dict/|^model/|(?<=detection_head/)0/", "", name): reader.get_tensor(name)
+            for name in reader.get_variable_to_shape_map() if name.endswith("VARIABLE_VALUE")}
+
+
+def test_two_at_once_in_one_folder_are_refused(tiny_records, tmp_path):
+    with held(tmp_path / "model" / ".training.lock", "process 7 on elsewhere", "it"), \
+            pytest.raises(CraterError, match="is being made by process 7 on elsewhere"):
+        train(tiny_records, tmp_path / "model", "demo", TINY)
+
+
+def test_a_folder_in_which_nothing_was_learnt_takes_other_parameters(tiny_records, tmp_path):
+    """The first start is refused when its network is built, the second one as well, for itself."""
+    wrong = {**TINY, "task.model.anchor.aspect_ratios": []}
+    for settings in (wrong, {**wrong, "trainer.train_steps": 6}):
+        with pytest.raises(ConfigError, match="cannot be built or run"):
+            train(tiny_records, tmp_path / "model", "demo", settings)
+
+
+def test_a_full_disk_is_named(tiny_records, tmp_path):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / LOG).symlink_to("/dev/full")
+    with pytest.raises(TrainingError, match=f"{tmp_path}/model: no space is left on its disk"):
+        train(tiny_records, tmp_path / "model", "demo", TINY)
