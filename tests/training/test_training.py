@@ -190,6 +190,7 @@ def test_averaged_weights_that_were_scored_are_the_ones_that_are_kept(records, t
         "trainer.optimizer_config.ema.average_decay": 0.5,
         "trainer.optimizer_config.warmup.linear.warmup_steps": 1})
     assert result["best_checkpoint"] == "best/ckpt-2"
+    assert Detector.load(folder).chip_size == 96
     kept, last = values(folder / "best" / "ckpt-2"), values(folder / "ckpt-2")
     slot = "/.OPTIMIZER_SLOT/optimizer/average"
     averages = {name.replace(slot, ""): value for name, value in last.items() if slot in name}
