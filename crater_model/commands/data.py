@@ -65,7 +65,7 @@ def dataset(commands) -> None:
 
         report = import_dataset(
             options.source, options.directory, options.format, options.images, options.skip_bad,
-            options.percentiles, options.diameters_km)
+            options.percentiles, options.diameters_km, options.layer)
         warn(report.warnings, report.problems)
         return report.to_dict()
 
@@ -74,8 +74,8 @@ def dataset(commands) -> None:
                          help="a folder with labels and images, a label file or a .zip")
     command.add_argument("directory", metavar="DIR", help="where the data set goes")
     command.add_argument("--format", default=None, metavar="F",
-                         help="of the labels: coco, via, cvat, labelme, yolo, vector, catalogue "
-                         "or masks; recognised by default")
+                         help="of the labels: coco, via, cvat, labelme, yolo, vector, catalogue, "
+                         "masks or results; recognised by default")
     command.add_argument("--images", default=None, metavar="PATH",
                          help="an image or a folder with images, where they are elsewhere")
     command.add_argument("--skip-bad", action="store_true",
@@ -84,6 +84,9 @@ def dataset(commands) -> None:
                          help="between which values of more than 8 bits are stretched")
     command.add_argument("--diameters-km", type=pair, default=None, metavar="MIN,MAX",
                          help="range of the diameters taken, where they are known")
+    command.add_argument("--layer", action="append", default=[], metavar="NAME",
+                         help="read this layer of files with several, in place of those that look "
+                              "like craters; may be given again")
     command = add_command(commands, "check", "validate a data set and describe it", check)
     command.add_argument("directory", metavar="DIR", help="a data set")
     command.add_argument("--report", metavar="FILE.html", help="one self-contained page")

@@ -31,14 +31,15 @@ from crater_model.imagery.raster import (
 from crater_model.imagery.stretch import PERCENTILES, strips
 from crater_model.importing.archive import unpacked
 from crater_model.importing.classes import CRATER, spellings
-from crater_model.importing.formats import FORMATS
+from crater_model.importing.formats import FORMATS, results
 from crater_model.importing.formats.source import Bad, LabelledImage, Notes, Reading, Source
 from crater_model.importing.labels import DiametersKm, finish
 from crater_model.progress import track
 
 NAMES = tuple(reader.NAME for reader in FORMATS)
 # Files with these may be labels.
-_LABEL_SUFFIXES = (".json", ".geojson", ".xml", ".csv", ".tsv", ".gpkg", ".shp")
+_LABEL_SUFFIXES = (".json", ".geojson", ".xml", ".csv", ".tsv", ".gpkg", ".shp", ".kml", ".fgb",
+                   ".parquet", ".geoparquet", ".scc", ".diam", ".dat", ".tab")
 # A larger TIFF is tiled anew where it is stored in strips, so that windows read quickly.
 _STRIPED_PX = 2**24
 
@@ -75,7 +76,8 @@ class ImportReport:
 def import_dataset(source: str | Path, out_dir: str | Path, format: str | None = None,  # noqa: A002
                    images: str | Path | None = None, skip_bad: bool = False,
                    percentiles: tuple[float, float] = PERCENTILES,
-                   diameters_km: tuple[float, float] | None = None) -> ImportReport:
+                   diameters_km: tuple[float, float] | None = None,
+                   layers: Sequence[str] = ()) -> ImportReport:
     """Reads labelled images of any known form and writes them as a data set.
 
     Args:
@@ -90,6 +92,8 @@ def import_dataset(source: str | Path, out_dir: str | Path, format: str | None =
         values of more than 8 bits are stretched.
       diameters_km: smallest and largest diameter taken, km, of labels whose diameter on
         the ground is known (catalogues are complete only in a range).
+      layers: of files with layers, the names of those to read; told apart by name and by what
+        they hold if none is given.
 
     Raises:
       DataProblems: something cannot be used; has every problem.
@@ -103,13 +107,14 @@ def import_dataset(source: str | Path, out_dir: str | Path, format: str | None =
     if format is not None and format not in NAMES:
         raise ConfigError(f"format: got {format!r}, expected one of {', '.join(NAMES)}")
     with unpacked(source) as path:
-        found = Source(path, images)
+        found = Source(path, images, layers, diameters_km)
         notes = Notes()
         reader, files, others, unread = _recognise(found, format)
         if others:
             notes.count("other kind(s) of labels are there and were not read (choose with "
                         "--format)", ", ".join(others), len(others))
         reading = reader.read(found, files, notes)
+        files = files if reading.files is None else list(reading.files)
         _remark(found, reading, files, unread, notes)
         work = _Import(found, reading, notes, skip_bad, (low, high), diameters_km)
         info = {"description": f"imported from {Path(source).name}", "format": reader.NAME,
@@ -139,12 +144,14 @@ def _recognise(source: Source, name: str | None):
     if not source.images:
         raise DataError(f"{source.image_root}: holds no image, expected PNG, JPEG, TIFF, PDS or "
                         "ISIS files; name the folder with the images (--images)")
-    found = []
+    ours, found = results.recognise(source), []
     for reader in FORMATS:
         if name in (None, reader.NAME):
             files = reader.recognise(source)
-            if files:
-                found.append((reader, files))
+            # Another name for one of our own files only says which of them.
+            theirs = [path for path in files if reader is results or path not in ours]
+            if theirs or (name and files):
+                found.append((reader, theirs) if theirs else (results, files))
     if not found:
         what = "labels of a known form" if name is None else f"labels of the format {name}"
         raise DataError(f"{source.path}: holds no {what}, expected one of "

@@ -15,7 +15,19 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from crater_model.importing.formats import catalogue, coco, cvat, labelme, masks, vector, via, yolo
+from crater_model.importing.formats import (
+    catalogue,
+    coco,
+    cvat,
+    labelme,
+    masks,
+    results,
+    vector,
+    via,
+    yolo,
+)
 
-# In the order in which they are tried; where files of several are found, the first counts.
-FORMATS: tuple[ModuleType, ...] = (coco, via, cvat, labelme, yolo, vector, catalogue, masks)
+# In the order in which they are tried; where files of several are found, the first counts. What
+# this project has found itself is last: labels that somebody has made come before it.
+FORMATS: tuple[ModuleType, ...] = (
+    coco, via, cvat, labelme, yolo, vector, catalogue, masks, results)

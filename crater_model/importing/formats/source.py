@@ -75,10 +75,12 @@ class Reading:
     Attributes:
       images: each once, in the order of their paths.
       classes: names in the source's own order, where it has one; others follow by name.
+      files: those of the label files that were read; None if all were.
     """
 
     images: list[LabelledImage]
     classes: Sequence[str] = ()
+    files: Sequence[Path] | None = None
 
 
 class Notes:
@@ -118,10 +120,14 @@ class Source:
       files: candidates for label files, sorted; just the one where a file was named.
       images: every image file, sorted. Where label files and images are named apart
         (`images`), only those images.
+      layers: names of the layers to read; empty where that is left to the reader.
+      diameters_km: the range of diameters taken, or None.
     """
 
-    def __init__(self, path: str | Path, images: str | Path | None = None):
+    def __init__(self, path: str | Path, images: str | Path | None = None,
+                 layers: Sequence[str] = (), diameters_km: tuple[float, float] | None = None):
         path = Path(path)
+        self.layers, self.diameters_km = tuple(layers), diameters_km
         if not path.exists():
             raise DataError(f"{path}: does not exist, expected labels or a folder with labels and "
                             "images; name it again")

@@ -1,4 +1,4 @@
-"""Outlines on the map: GeoJSON, GeoPackage and shapefiles over georeferenced images.
+"""Outlines on the map, from files of GDAL's and GeoParquet, over georeferenced images.
 
 GeoJSON (RFC 7946) has longitudes and latitudes and calls them WGS 84 whatever the body:
 they are taken for degrees on the image's. Other files say their coordinate system, and
@@ -24,7 +24,9 @@ from crater_model.imagery.projection import (
     unwrap,
     unwrap_ring,
 )
+from crater_model.importing.formats.choosing import choose, enclosing
 from crater_model.importing.formats.layers import SUFFIXES, Layer, looks_right, read_layers
+from crater_model.importing.formats.once import Group, once
 from crater_model.importing.formats.placing import (
     Craters,
     Rows,
@@ -35,7 +37,7 @@ from crater_model.importing.formats.placing import (
 from crater_model.importing.formats.source import Label, LabelledImage, Notes, Reading, Source
 
 NAME = "vector"
-TITLE = "outlines on the map (GeoJSON, GeoPackage, shapefile)"
+TITLE = "outlines on the map (GeoJSON, GeoPackage, shapefile, KML, FlatGeobuf, GeoParquet)"
 
 # Semi-major axis of WGS 84, m.
 _EARTH = 6378137.0
@@ -59,24 +61,48 @@ def read(source: Source, files: Sequence[Path], notes: Notes) -> Reading:
         coordinate system is of another body than an image.
     """
     images = georeferenced_images(source, notes)
-    labels: dict[Path, list[Label]] = defaultdict(list)
-    for path in files:
-        for layer in read_layers(source, path):
-            _refuse_other_bodies(path, layer, images)
-            kinds = shapely.get_type_id(layer.shapes)
-            _outlines(layer, np.isin(kinds, _POLYGONS), images, labels, notes)
-            _circles(layer, np.isin(kinds, _POINTS), images, labels, notes)
-            rows = Rows(layer.name, notes, "feature")
-            for number in np.flatnonzero(~np.isin(kinds, _POLYGONS + _POINTS)):
-                what = "nothing" if kinds[number] < 0 else layer.shapes[number].geom_type
-                rows.problem(number + 1, f"is {what}, expected a polygon or a point with a "
-                                         "diameter; draw it as that or delete it")
-            rows.close()
-    return Reading([LabelledImage(path, labels[path]) for path, _ in images])
+    layers = choose([layer for path in files for layer in read_layers(source, path)],
+                    source.layers, notes)
+    parts: list[tuple[Group, Group]] = []
+    for layer in layers:
+        refuse_other_bodies(layer.path, layer, images)
+        drawn, points = (Group(layer.name, kind, defaultdict(list), bool(source.layers))
+                         for kind in (False, True))
+        kinds = shapely.get_type_id(layer.shapes)
+        outlines(layer, np.isin(kinds, _POLYGONS), images, drawn.labels, notes)
+        if layer.has_diameter or not drawn.labels:
+            circles(layer, np.isin(kinds, _POINTS), images, points.labels, notes, source)
+        elif np.isin(kinds, _POINTS).any():
+            notes.count("point(s) without a diameter were not read", layer.name,
+                        int(np.isin(kinds, _POINTS).sum()))
+        rows = Rows(layer.name, notes, "feature")
+        for number in np.flatnonzero(~np.isin(kinds, _POLYGONS + _POINTS)):
+            what = "nothing" if kinds[number] < 0 else layer.shapes[number].geom_type
+            rows.problem(number + 1, f"is {what}, expected a polygon, a closed line or a point "
+                                     "with a diameter; draw it as that or delete it")
+        rows.close()
+        parts.append((drawn, points))
+    if not source.layers:
+        parts = _without_areas(layers, parts, notes)
+    labels = once([group for pair in parts for group in pair], notes)
+    return Reading([LabelledImage(path, labels.get(path, [])) for path, _ in images])
 
 
-def _refuse_other_bodies(path: Path, layer: Layer,
-                         images: Sequence[tuple[Path, Georeference]]) -> None:
+def _without_areas(layers: Sequence[Layer], parts: list[tuple[Group, Group]], notes: Notes
+                   ) -> list[tuple[Group, Group]]:
+    """Without layers that are areas by what they hold."""
+    shapes = [[ring for group in pair for labels in group.labels.values() for label in labels
+               for ring in label.rings] for pair in parts]
+    areas = enclosing(layers, shapes)
+    for number in areas:
+        notes.count("layer(s) were not read, as they hold areas around the craters of others (name "
+                    "those to read with --layer)", layers[number].name)
+    return [pair for number, pair in enumerate(parts) if number not in areas]
+
+
+def refuse_other_bodies(path: Path, layer: Layer,
+                        images: Sequence[tuple[Path, Georeference]]) -> None:
+    """Raises DataError where a layer is of another body than an image."""
     if layer.crs is None or _is_wgs84(layer.crs):
         return
     for image, georeference in images:
@@ -114,8 +140,8 @@ def _remark(layer: Layer, number: int, images: Sequence[tuple[Path, Georeference
                     "image's body", layer.name, number)
 
 
-def _outlines(layer: Layer, chosen: np.ndarray, images: Sequence[tuple[Path, Georeference]],
-              labels: dict[Path, list[Label]], notes: Notes) -> None:
+def outlines(layer: Layer, chosen: np.ndarray, images: Sequence[tuple[Path, Georeference]],
+             labels: dict[Path, list[Label]], notes: Notes) -> None:
     """Adds polygons to the images in which their centroids lie."""
     features = np.flatnonzero(chosen)
     if not len(features):
@@ -168,6 +194,10 @@ def _add(rings: list[np.ndarray], around: float, where: str, layer: Layer, numbe
         notes.count("outline(s) were left out that the image's projection cannot show whole", where)
         return True
     shape = shapely.union_all([shapely.make_valid(shapely.Polygon(ring)) for ring in drawn])
+    if shape.contains(shapely.box(0, 0, georeference.width, georeference.height)):
+        notes.count("outline(s) around the whole of an image were taken for areas and left out",
+                    where)
+        return True
     centre = shapely.get_coordinates(shape.centroid)
     if not len(centre) or not is_inside(centre, georeference)[0]:
         return False
@@ -217,8 +247,8 @@ def _is_near(middles: np.ndarray, georeference: Georeference) -> np.ndarray:
         return np.all((points >= -size) & (points < 2 * size), axis=1)
 
 
-def _circles(layer: Layer, chosen: np.ndarray, images: Sequence[tuple[Path, Georeference]],
-             labels: dict[Path, list[Label]], notes: Notes) -> None:
+def circles(layer: Layer, chosen: np.ndarray, images: Sequence[tuple[Path, Georeference]],
+            labels: dict[Path, list[Label]], notes: Notes, source: Source) -> None:
     """Adds points with a diameter, as a catalogue's craters."""
     features = np.flatnonzero(chosen)
     if not len(features):
@@ -236,5 +266,6 @@ def _circles(layer: Layer, chosen: np.ndarray, images: Sequence[tuple[Path, Geor
     parts, owner = shapely.get_parts(layer.shapes[features[good]], return_index=True)
     diameters = diameters[good][owner]
     place(Craters(layer.name, features[good][owner] + 1, shapely.get_coordinates(parts), diameters,
-                  lambda georeference, places: _degrees(layer, georeference, places), "feature"),
-          images, labels, notes)
+                  lambda georeference, places: _degrees(layer, georeference, places), "feature",
+                  layer.unit, layer.label, np.array(layer.names, object)[features[good][owner]]),
+          images, labels, notes, source.diameters_km)

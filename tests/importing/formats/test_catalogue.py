@@ -199,8 +199,11 @@ def test_what_shows_nothing_or_cannot_be_drawn_is_counted(tmp_path):
     assert [label.where for label in only(reading)] == ["x.csv: row 4"]
     assert notes.warnings == [
         "1 crater(s) of less than a pixel across were left out, first: x.csv: row 3",
-        "2 crater(s) were left out that the image's projection cannot show whole, first: "
+        "1 crater(s) were left out that the image's projection cannot show whole, first: "
         "x.csv: row 2"]
+    assert notes.problems == [
+        "x.csv: row 5 has the diameter 6000 km, as large as the body (3475 km) or larger; if "
+        "'diam_km' is in m, name it so (diameter_m), else leave the crater out (--diameters-km)"]
 
 
 def test_planetocentric_latitudes_on_an_ellipsoid(tmp_path):
@@ -219,7 +222,7 @@ def test_planetocentric_latitudes_on_an_ellipsoid(tmp_path):
 @pytest.mark.parametrize("header, known", [
     ("lon,lat,diam_km", True), ("Center_Longitude,Center_Latitude,Diameter", True),
     ("LON;LAT;D [km]", True), ("a\tlongitude_e\tlatitude\tradius", True),
-    ("lon,lat", False), ("lat,diam_km", False), ("lon lat diam_km", False), ("", False),
+    ("lon,lat", False), ("lat,diam_km", False), ("lon lat diam_km", True), ("", False),
     ("filename,file_size,file_attributes,region_count,region_id,region_shape_attributes", False),
     ("lon,lat,Radius (deg)", False), ("lon,lat,diameter_px", False), ("0 0.5 0.5 0.1 0.1", False),
     ("x,y,diameter_km", False), ('"lon,lat,diam_km', False)])

@@ -256,11 +256,15 @@ def test_other_shapes_are_problems(tmp_path):
 def test_layers_of_a_geopackage(tmp_path):
     image(tmp_path / "map.tif")
     write(tmp_path / "a.gpkg", [shapely.Polygon(RING)], layer="old")
-    write(tmp_path / "a.gpkg", [shapely.Polygon(RING * DEGREE)], EQC, layer="new", append=True)
-    reading, _ = read(tmp_path)
+    moved = RING - [0.9, 0]
+    write(tmp_path / "a.gpkg", [shapely.Polygon(ring * DEGREE) for ring in (RING, moved)], EQC,
+          layer="new", append=True)
+    reading, notes = read(tmp_path)
     assert [label.where for label in only(reading)] == [
-        "a.gpkg: layer old: feature 1", "a.gpkg: layer new: feature 1"]
-    same_ring(only(reading)[1].rings[0], only(reading)[0].rings[0])
+        "a.gpkg: layer old: feature 1", "a.gpkg: layer new: feature 2"]
+    same_ring(only(reading)[1].rings[0], only(reading)[0].rings[0] - [90, 0])
+    assert notes.warnings == ["1 crater(s) were given twice (as point and outline, or in several "
+                              "layers) and taken once, first: a.gpkg: layer new: feature 1"]
 
 
 def test_classes_and_diameters_that_are_none(tmp_path):
@@ -276,7 +280,7 @@ def test_classes_and_diameters_that_are_none(tmp_path):
     assert notes.warnings == ["1 diameter(s) do not fit their outlines, which were measured "
                               "instead, first: a.gpkg: feature 1"]
     (tmp_path / "a.gpkg").unlink()
-    write(tmp_path / "a.gpkg", shapes, **{"class": [1, 2, 3]})
+    write(tmp_path / "a.gpkg", shapes, **{"class": [4, 4, 4]})
     assert {label.name for label in only(read(tmp_path)[0])} == {"crater"}
 
 
