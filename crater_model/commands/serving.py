@@ -93,7 +93,8 @@ def detect(commands) -> None:
         return detect_files(options.images, options.output, server=options.server,
                             server_options=_server_options(options), model=options.model,
                             tile=options.tile, scales=options.scales,
-                            threshold=options.threshold, catalogue=options.catalogue)
+                            threshold=options.threshold, catalogue=options.catalogue,
+                            coco_ids=options.coco_ids)
 
     command = add_command(commands, "detect", "outline what is in images", run)
     command.add_argument("images", nargs="+", metavar="IMAGE", help="image files, of any size")
@@ -107,6 +108,8 @@ def detect(commands) -> None:
                          "results) .png .html (report); may be repeated")
     command.add_argument("--catalogue", default=None, metavar="FILE.csv",
                          help="known craters that a report compares with")
+    command.add_argument("--coco-ids", default=None, metavar="FILE.json",
+                         help="COCO file that lists the images: COCO results get its ids")
     command.add_argument("--tile", type=whole, default=None, metavar="PX",
                          help="side of the network's input; the model's own by default")
     command.add_argument("--scales", type=scales, default=None, metavar="S[,S...]",

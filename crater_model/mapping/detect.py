@@ -19,6 +19,7 @@ from crater_model.imagery.stretch import PERCENTILES
 from crater_model.importing.formats import catalogue as catalogues
 from crater_model.mapping.coverage import valid_area
 from crater_model.mapping.craters import Craters
+from crater_model.mapping.formats.coco import Numbers
 from crater_model.mapping.journal import Journal
 from crater_model.mapping.maps import Map
 from crater_model.mapping.sweep import OVERLAP, Stream, batched, map_image
@@ -33,7 +34,8 @@ def detect_files(images: Sequence[str | Path], output: str | Path | Sequence[str
                  server: str | None = None, server_options: Mapping[str, Any] | None = None,
                  model: str | Path | None = None, tile: int | None = None,
                  scales: Sequence[float] | None = None, threshold: float = 0.5,
-                 catalogue: str | Path | None = None) -> dict[str, Any]:
+                 catalogue: str | Path | None = None,
+                 coco_ids: str | Path | None = None) -> dict[str, Any]:
     """Detects in image files and writes the outlines.
 
     What is found on the way is kept in OUTPUT.partial; when the same is asked for again
@@ -53,25 +55,30 @@ def detect_files(images: Sequence[str | Path], output: str | Path | Sequence[str
       threshold: the lowest score that is kept, 0..1.
       catalogue: known craters of the same ground (see `importing.formats.catalogue`), which a
         report compares with.
+      coco_ids: a COCO file that lists the images, whose ids COCO results then have.
 
     Returns:
       `images`, `detections` (counts) and `output`.
 
     Raises:
       ConfigError: an unknown suffix, a picture of several images, km of an image without a
-        georeference; or what an earlier run
-        has left was made with other images, another model or other parameters.
+        georeference, an image that `coco_ids` does not list; or what an earlier run has left was
+        made with other images, another model or other parameters.
       DataError: an image cannot be read. ServingError: the server does not answer. VersionGone: it
         does not serve the version any more that the search began with.
     """
     outputs = [Path(path) for path in ([output] if isinstance(output, (str, Path)) else output)]
     check_outputs(outputs, images)
     known = catalogues.load(catalogue) if catalogue else None
+    numbers = Numbers.load(coco_ids) if coco_ids else None
+    if numbers is not None:
+        for path in images:  # before the search
+            numbers.image(str(path))
     partial = outputs[0].with_name(f"{outputs[0].name}.partial")
     with searched(images, partial, server=server, server_options=server_options, model=model,
                   tile=tile, scales=scales, threshold=threshold) as (maps, parameters):
         for path in outputs:
-            write_maps(path, maps, catalogue=known, parameters=parameters)
+            write_maps(path, maps, catalogue=known, parameters=parameters, numbers=numbers)
     return {"images": len(images), "detections": sum(len(found.craters) for found in maps),
             "output": ", ".join(map(str, outputs))}
 

@@ -19,6 +19,8 @@ from crater_model.mapping.craters import Craters
 from crater_model.mapping.ground import MappedArea, mapped_area, on_body
 from crater_model.mapping.measure import measure
 
+_ON_GROUND = ("lon_deg", "lat_deg", "ellipse_azimuth_deg")
+
 
 @dataclass(frozen=True, eq=False)
 class Map:
@@ -117,7 +119,11 @@ def require_ground(path: str | Path, maps: Sequence[Map]) -> Body:
 
 def all_rows(maps: Sequence[Map]) -> pd.DataFrame:
     """The tables of all images in one, with `crater_id` ("2-000017": the 17th of the second
-    image) and `image` before the measures."""
+    image) and `image` before the measures.
+
+    Those on the ground come before those in px: who looks for a "diameter", as craterpy does,
+    takes the first column with the word.
+    """
     parts = []
     for number, entry in enumerate(maps, start=1):
         ids = [f"{number}-{crater:06d}" for crater in range(1, len(entry.table) + 1)]
@@ -125,4 +131,7 @@ def all_rows(maps: Sequence[Map]) -> pd.DataFrame:
         part.insert(0, "crater_id", pd.Series(ids, dtype=object))
         part.insert(1, "image", pd.Series([entry.name] * len(part), dtype=object))
         parts.append(part)
-    return pd.concat(parts, ignore_index=True)
+    rows = pd.concat(parts, ignore_index=True)
+    on_ground = [name for name in rows if name.endswith("_km") or name in _ON_GROUND]
+    first = ["crater_id", "image", *on_ground]
+    return rows[[*first, *(name for name in rows if name not in first)]]

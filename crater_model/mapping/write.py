@@ -28,7 +28,8 @@ SUFFIXES = tuple(_WRITERS)
 
 def write_maps(path: str | Path, maps: Sequence[Map], *,
                catalogue: CataloguedCraters | None = None,
-               parameters: dict[str, Any] | None = None) -> Path:
+               parameters: dict[str, Any] | None = None,
+               numbers: coco.Numbers | None = None) -> Path:
     """Writes the craters of some images to one file, whole or not at all.
 
     Args:
@@ -39,6 +40,7 @@ def write_maps(path: str | Path, maps: Sequence[Map], *,
       catalogue: known craters (`importing.formats.catalogue.load`) that a report compares
         with.
       parameters: of the search, for a report.
+      numbers: the ids of images and classes in COCO results.
 
     Raises:
       ConfigError: an unknown suffix; a file in km of images without a georeference; images of
@@ -53,4 +55,6 @@ def write_maps(path: str | Path, maps: Sequence[Map], *,
         raise ConfigError(f"{path}: no image is given, expected at least one; name one")
     if suffix == ".html":
         return report.write(path, maps, catalogue, parameters)
+    if suffix == ".json":
+        return coco.write(path, maps, numbers)
     return _WRITERS[suffix](path, maps)

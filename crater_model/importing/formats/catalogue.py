@@ -34,6 +34,8 @@ from crater_model.importing.formats.tables import Layout, Table, layout, read_ta
 NAME = "catalogue"
 TITLE = "crater catalogue (CSV with longitude, latitude, diameter; .scc, .diam)"
 
+# Radii of one body differ by less than this share.
+_SAME_BODY = 0.01
 _TABLES = (".csv", ".tsv", ".txt", ".dat", ".tab")
 
 
@@ -53,8 +55,19 @@ def read(source: Source, files: Sequence[Path], notes: Notes) -> Reading:
     images = georeferenced_images(source, notes)
     labels: dict[Path, list[Label]] = defaultdict(list)
     for path in files:
+        _refuse_other_bodies(path, images)
         place(_craters(source.name(path), path, notes), images, labels, notes, source.diameters_km)
     return Reading([LabelledImage(path, labels[path]) for path, _ in images])
+
+
+def _refuse_other_bodies(path: Path, images: Sequence[tuple[Path, Georeference]]) -> None:
+    """Raises DataError where a count is of a body of another size than an image's."""
+    said = read_count(path).radius_km if path.suffix.lower() in SUFFIXES else np.nan
+    for image, georeference in images:
+        shown = georeference.geod.a / 1000
+        if abs(said - shown) > _SAME_BODY * shown:
+            raise DataError(f"{path}: counts on a body of {said:g} km radius, but {image.name} shows "
+                            f"one of {shown:g} km, another body; name the right image")
 
 
 def load(path: str | Path) -> Craters:

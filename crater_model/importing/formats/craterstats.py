@@ -20,11 +20,12 @@ _CRATERS = re.compile(r"\bcraters?\s*=\s*\{\s*([^\n}]*)\n?([^}]*)\}?", re.IGNORE
 
 @dataclass(frozen=True, eq=False)
 class Count:
-    """What a count holds: `numbers` [n, 4], line, longitude, latitude and diameter in km, and
-    what its lines say of how places count."""
+    """What a count holds: `numbers` [n, 4], line, longitude, latitude and diameter in km, what its
+    lines say of how places count, and the body's equatorial radius in km (NaN if unsaid)."""
 
     numbers: np.ndarray
     said: Convention
+    radius_km: float
 
 
 def looks_right(path: Path) -> bool:
@@ -62,7 +63,9 @@ def read_count(path: Path) -> Count:
     # The names of an area or of a file are no words on directions.
     said = "\n".join(line for line in text[:block.start()].splitlines()
                      if line.startswith("#") and "name" not in line.lower())
-    return Count(np.array(rows, np.float64).reshape(-1, 4), convention(said))
+    axis = re.search(r"\ba_axis_radius\s*=\s*([\d.]+)", plain)
+    return Count(np.array(rows, np.float64).reshape(-1, 4), convention(said),
+                 float(axis[1]) if axis else np.nan)
 
 
 def _numbers(line: str, columns: list) -> list[float]:

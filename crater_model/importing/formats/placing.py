@@ -65,20 +65,16 @@ def place(craters: Craters, images: Sequence[tuple[Path, Georeference]],
           diameters_km: tuple[float, float] | None = None) -> None:
     """Adds craters to the labels of every image in which their centres lie.
 
-    A crater larger than its image is a problem in `notes`, but where `diameters_km` leaves it
-    out anyway.
-
     Raises:
-      DataError: the unit of the diameters is not said and cannot be known.
+      DataError: the unit of the diameters is not said and cannot be known, or most craters are
+        larger than their images.
     """
     somewhere = np.zeros(len(craters.rows), bool)
     seen = [_seen(craters, path, georeference) for path, georeference in images]
     craters = with_unit(craters, seen, notes)
     for part in seen:
         somewhere[part.rows] = True
-    rows = Rows(craters.file, notes, craters.what)
-    for part in seen:
-        chosen = plausible(craters, part, rows, diameters_km)
+    for part, chosen in zip(seen, plausible(craters, seen, notes, diameters_km), strict=True):
         large = _large_enough(craters, part, chosen)
         if len(large) < len(chosen):
             small = np.setdiff1d(part.rows[chosen], part.rows[large])
@@ -88,7 +84,6 @@ def place(craters: Craters, images: Sequence[tuple[Path, Georeference]],
         for piece in (track(pieces, f"drawing craters on {part.path.name}")
                       if len(pieces) > 1 else pieces):
             labels[part.path] += _labels(craters, part, piece, notes)
-    rows.close()
     nowhere = np.flatnonzero(~somewhere)
     if len(nowhere):
         notes.count("crater(s) of the catalogue lie in no image", craters.where(nowhere[0]),

@@ -40,6 +40,7 @@ class Found:
       names: [n] classes. images: [n] names of images, "" where the file says none.
       lonlat: [n, 2] deg, NaN where there is none. diameter_km: [n], NaN likewise.
       ellipses: [n, 5] x, y, major and minor axis (px) and angle (deg), NaN likewise.
+      diameter_px: [n], NaN likewise.
       layer: the outlines' layer, or None. runs: [n] segmentations of COCO results.
       ids: what tells these craters from others, or None where the file has no such thing.
     """
@@ -52,6 +53,7 @@ class Found:
     lonlat: np.ndarray
     diameter_km: np.ndarray
     ellipses: np.ndarray
+    diameter_px: np.ndarray
     layer: Layer | None = None
     runs: list[Any] | None = None
     ids: tuple | None = None
@@ -102,7 +104,8 @@ def load(source: Source, path: Path, notes: Notes) -> Found:
     count = read_count(path)
     number, lon, lat, diameter = count.numbers.T
     return Found(path, "line", number.astype(int), _texts(len(number), CRATER), _texts(len(number)),
-                 np.stack([lon, lat], axis=1), diameter, np.full((len(number), 5), np.nan))
+                 np.stack([lon, lat], axis=1), diameter, np.full((len(number), 5), np.nan),
+                 np.full(len(number), np.nan))
 
 
 def _our_layers(path: Path) -> list[str]:
@@ -164,7 +167,8 @@ def _of_layer(layer: Layer) -> Found:
     only = set(images.dropna()) - {""}
     images = images.fillna(only.pop() if len(only) == 1 else "").to_numpy(object)
     return Found(layer.path, "feature", np.arange(1, n + 1), _array(layer.names), images, lonlat,
-                 numbers("diameter_km")[:, 0], numbers(*_PX_COLUMNS), layer, ids=tuple(ids))
+                 numbers("diameter_km")[:, 0], numbers(*_PX_COLUMNS),
+                 numbers("diameter_px")[:, 0], layer, ids=tuple(ids))
 
 
 def _table(path: Path) -> Found:
@@ -184,7 +188,7 @@ def _table(path: Path) -> Found:
                      _texts(n, other) for column, other in (("class", CRATER), ("image", "")))
     return Found(path, "row", np.arange(2, n + 2), names, images,
                  numbers("LON_CIRC_IMG", "LAT_CIRC_IMG"), numbers("DIAM_CIRC_IMG")[:, 0],
-                 numbers(*_PX_COLUMNS), ids=tuple(ids))
+                 numbers(*_PX_COLUMNS), numbers("diameter_px")[:, 0], ids=tuple(ids))
 
 
 def _results(path: Path) -> Found:
@@ -212,6 +216,7 @@ def _results(path: Path) -> Found:
     return Found(path, "result", np.arange(1, n + 1), _array([name(entry) for entry in entries]),
                  _array(images), np.full((n, 2), np.nan), np.full(n, np.nan),
                  np.array([_of_box(entry.get("bbox")) for entry in entries]).reshape(-1, 5),
+                 np.full(n, np.nan),
                  runs=[entry.get("segmentation") for entry in entries])
 
 
@@ -230,7 +235,8 @@ def _select(found: Found, keep: np.ndarray) -> Found:
     numbers = np.flatnonzero(keep)
     return Found(found.path, found.what, found.rows[keep], found.names[keep], found.images[keep],
                  found.lonlat[keep], found.diameter_km[keep], found.ellipses[keep],
-                 layer.select(numbers), ids=tuple(found.ids[i] for i in numbers))
+                 found.diameter_px[keep], layer.select(numbers),
+                 ids=tuple(found.ids[i] for i in numbers))
 
 
 def _joined(one: Found, two: Found) -> Found:
@@ -241,6 +247,7 @@ def _joined(one: Found, two: Found) -> Found:
     return Found(one.path, one.what, join([one.rows, two.rows]), join([one.names, two.names]),
                  join([one.images, two.images]), join([one.lonlat, two.lonlat]),
                  join([one.diameter_km, two.diameter_km]), join([one.ellipses, two.ellipses]),
+                 join([one.diameter_px, two.diameter_px]),
                  one.layer.joined(two.layer), ids=one.ids + (two.ids or ()))
 
 

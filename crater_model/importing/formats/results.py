@@ -192,6 +192,9 @@ def _label(found: Found, number: int, path: Path, where: str) -> Label:
     if not np.isfinite(ellipse).all() or min(ellipse[2:4]) <= 0:
         raise Bad("has neither an outline nor an ellipse of finite numbers; correct or delete it")
     x, y, major, minor, angle = ellipse.tolist()
+    if found.diameter_px[number] > 0:  # its area is better known than its ellipse's
+        factor = found.diameter_px[number] / np.sqrt(major * minor)
+        major, minor = factor * major, factor * minor
     return Label((outline.ellipse(x, y, major / 2, minor / 2, angle),), name,
                  "box" if found.path.suffix.lower() in COCO_RESULTS else "ellipse", where)
 

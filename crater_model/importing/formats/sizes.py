@@ -158,20 +158,34 @@ def _fits(diameter_km: np.ndarray, seen: list[Seen]) -> tuple[bool, bool]:
     return bool(np.median(np.concatenate(small)) < _FITTING_PX), fit >= _FITTING_SHARE * total
 
 
-def plausible(craters: Craters, seen: Seen, rows: Rows,
-              diameters_km: tuple[float, float] | None) -> np.ndarray:
-    """Which of an image's craters (indices of `seen.rows`) are no larger than the image and the
-    body allow; the others are problems, but where `diameters_km` leaves them out anyway."""
-    diameter = craters.diameter_km[seen.rows]
-    image, body = extent_km(seen.georeference), 2e-3 * seen.georeference.geod.a
-    keep = np.ones(len(diameter), bool)
-    for limit, what in ((_MOST_OF_BODY * body, f"the body ({body:.4g} km)"),
-                        (image, f"the image {seen.path.name} ({image:.4g} km)")):
-        bad = keep & (diameter > limit)
-        keep &= ~bad
-        if diameters_km is not None:
-            bad &= diameter <= diameters_km[1]
-        rows.add(craters.rows[seen.rows[bad]], diameter[bad],
-                 f"has the diameter {{:g}} km, as large as {what} or larger; if {craters.label!r} "
-                 "is in m, name it so (diameter_m), else leave the crater out (--diameters-km)")
-    return np.flatnonzero(keep)
+def plausible(craters: Craters, seen: list[Seen], notes: Notes,
+              diameters_km: tuple[float, float] | None) -> list[np.ndarray]:
+    """Of each image which of its craters (indices of `Seen.rows`) are no larger than the image
+    and the body allow. The others are counted in `notes`, but where `diameters_km` leaves them
+    out anyway.
+
+    Raises:
+      DataError: most are larger, so that the unit must be another.
+    """
+    kept, count, total, first = [], 0, 0, None
+    for part in seen:
+        diameter = craters.diameter_km[part.rows]
+        image, body = extent_km(part.georeference), 2e-3 * part.georeference.geod.a
+        large = diameter > min(image, _MOST_OF_BODY * body)
+        kept.append(np.flatnonzero(~large))
+        asked = np.ones(len(diameter), bool) if diameters_km is None else (
+            diameter <= diameters_km[1])
+        total, count = total + int(asked.sum()), count + int((large & asked).sum())
+        if first is None and (large & asked).any():
+            index = np.flatnonzero(large & asked)[0]
+            first = (f"{craters.where(part.rows[index])} with {diameter[index]:g} km (the image "
+                     f"{part.path.name} is {image:.4g} km wide, the body {body:.4g} km)")
+    if count > total / 2:
+        raise DataError(
+            f"{first}: {count} of {total} craters are larger than their image or body; if "
+            f"{craters.label!r} is in m, name it so (diameter_m), else leave them out "
+            "(--diameters-km)")
+    if count:
+        notes.count("crater(s) larger than their image or body were left out (is that km, or m?)",
+                    str(first), count)
+    return kept

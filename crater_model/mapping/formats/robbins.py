@@ -30,8 +30,9 @@ def write(path: Path, maps: Sequence[Map]) -> Path:
       DIAM_ELLI_ELLIP_IMG: major / minor.
       DIAM_ELLI_ANGLE_IMG: 0..180 deg, of the major axis, here from east towards north (his
         way of counting is not documented).
-    Ours, in small letters: as in `measure.measure`; of images without a georeference all that
-    there is, with CRATER_ID.
+    Ours, in small letters: diameter_km, the same as DIAM_CIRC_IMG, before any diameter in px, as
+    craterpy and others take the first column with that word; the others as in `measure.measure`.
+    Of images without a georeference there are only those, with CRATER_ID.
     """
     rows = all_rows(maps)
     table = pd.DataFrame({"CRATER_ID": rows["crater_id"]})
@@ -51,7 +52,8 @@ def _robbins(rows: pd.DataFrame) -> dict[str, pd.Series]:
     ratio = rows["ellipse_minor_km"] / rows["ellipse_major_km"]
     return {
         "LAT_CIRC_IMG": lat, "LON_CIRC_IMG": lon, "LAT_ELLI_IMG": lat, "LON_ELLI_IMG": lon,
-        "DIAM_CIRC_IMG": rows["diameter_km"], "DIAM_ELLI_MAJOR_IMG": rows["ellipse_major_km"],
+        "DIAM_CIRC_IMG": rows["diameter_km"], "diameter_km": rows["diameter_km"],
+        "DIAM_ELLI_MAJOR_IMG": rows["ellipse_major_km"],
         "DIAM_ELLI_MINOR_IMG": rows["ellipse_minor_km"],
         "DIAM_ELLI_ECCEN_IMG": np.sqrt(1.0 - ratio**2), "DIAM_ELLI_ELLIP_IMG": 1.0 / ratio,
         "DIAM_ELLI_ANGLE_IMG": (90.0 - rows["ellipse_azimuth_deg"]) % 180.0}
