@@ -268,3 +268,34 @@ def test_moon_geo_in_every_format(real_data, tmp_path, craterstats):
     assert ogrinfo(tmp_path / "a.gpkg").count("Feature Count: 400") == 2
     page = (tmp_path / "a.html").read_text()
     assert len(page) < 2e6 and "by outline" in page
+
+
+def craterpy_size(columns) -> str:
+    """The column that craterpy (0.11) takes for the size: the first that is called exactly so,
+    then the first with such a word in it."""
+    names = ["radius", "diameter", "rad", "diam", "r_km", "d_km", "r_m", "d_m", "r", "d"]
+    lower = [column.lower() for column in columns]
+    exact = [column for name in names for column in lower if column == name]
+    parts = [column for name in names[:-2] for column in lower if name in column]
+    return (exact + parts)[0]
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".geojson", ".gpkg"])
+def test_craterpy_takes_the_diameter_in_km(tmp_path, suffix):
+    made = crater_map("equator")
+    path = write_maps(tmp_path / f"a{suffix}", [made])
+    meta, _, _, values = pyogrio.raw.read(path, **({"layer": "craters"} if suffix == ".gpkg" else {}))
+    column = craterpy_size(meta["fields"])
+    assert column == "diameter_km"
+    sizes = np.array(dict(zip(meta["fields"], values))[column], float)
+    np.testing.assert_allclose(sizes, made.table["diameter_km"], rtol=1e-8)
+
+
+def test_craterpy_itself(tmp_path):
+    craterpy = pytest.importorskip("craterpy")
+    made = crater_map("equator")
+    for suffix in (".csv", ".geojson"):
+        path = write_maps(tmp_path / f"a{suffix}", [made])
+        found = craterpy.CraterDatabase(str(path), "Moon", units="km")
+        np.testing.assert_allclose(found.rad, made.table["diameter_km"] * 500, rtol=1e-6)
+        np.testing.assert_allclose(found.lat, made.table["lat_deg"], atol=1e-6)

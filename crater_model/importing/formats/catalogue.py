@@ -66,8 +66,8 @@ def _refuse_other_bodies(path: Path, images: Sequence[tuple[Path, Georeference]]
     for image, georeference in images:
         shown = georeference.geod.a / 1000
         if abs(said - shown) > _SAME_BODY * shown:
-            raise DataError(f"{path}: counts on a body of {said:g} km radius, but {image.name} shows "
-                            f"one of {shown:g} km, another body; name the right image")
+            raise DataError(f"{path}: counts on a body of {said:g} km radius, but {image.name} "
+                            f"shows one of {shown:g} km, another body; name the right image")
 
 
 def load(path: str | Path) -> Craters:
@@ -97,8 +97,10 @@ def _craters(name: str, path: Path, notes: Notes) -> Craters:
         raise DataError(f"{path}: has no columns for longitude, latitude and diameter in its first "
                         "line; name them, for example lon, lat, diameter_km")
     table = read_table(path, found, name, notes)
-    numbers, kinds = _turned(table, found, name, notes)
+    numbers, kinds, known = _turned(table, found, name, notes)
     names = None if table.classes is None else class_values(found.class_name, table.classes)
+    names = names and [text for text, kept in zip(names, known, strict=True) if kept]
+    numbers, kinds = numbers[known], kinds[known]
     if names and key(found.class_name) == "feature type":
         numbers, kinds, names = _craters_alone(numbers, kinds, names, name, notes)
     return _usable(numbers, names, name, notes, found.columns.unit, found.columns.label,
@@ -106,16 +108,17 @@ def _craters(name: str, path: Path, notes: Notes) -> Craters:
 
 
 def _turned(table: Table, found: Layout, name: str, notes: Notes
-            ) -> tuple[np.ndarray, np.ndarray]:
-    """The numbers with longitudes to the east, and for each row whether its latitudes are
-    planetocentric (1), planetographic (-1) or as the image's system counts (0)."""
+            ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The numbers with longitudes to the east; for each row whether its latitudes are
+    planetocentric (1), planetographic (-1) or as the image's system counts (0); and whether its
+    directions are known."""
     said = found.columns.centric if found.columns.centric is not None else found.said.centric
     numbers = table.numbers.copy()
     kinds = np.full(len(numbers), 0 if said is None else 1 if said else -1)
     if table.systems is None:
         if found.columns.west or found.said.west:
             notes.count("longitude(s) to the west were taken to the east", name, len(numbers))
-        return numbers, kinds
+        return numbers, kinds, np.ones(len(numbers), bool)
     texts = np.array([str(text) for text in table.systems], dtype=object)
     rows, keep = Rows(name, notes), np.ones(len(numbers), bool)
     for text in dict.fromkeys(texts):
@@ -132,7 +135,7 @@ def _turned(table: Table, found: Layout, name: str, notes: Notes
         if how.centric is not None:
             kinds[chosen] = 1 if how.centric else -1
     rows.close()
-    return numbers[keep], kinds[keep]
+    return numbers, kinds, keep
 
 
 def _craters_alone(numbers: np.ndarray, kinds: np.ndarray, names: list[str], name: str,

@@ -26,7 +26,7 @@ _WEST, _EAST = (re.compile(_WAY.format(word, word[0], word[1:])) for word in ("w
 _GRAPHIC = re.compile(r"(planeto|areo|seleno)?(graphic|detic)|\bo(graphic)")
 _CENTRIC = re.compile(r"(planeto|areo|seleno|\bo)centric")
 _NUMBER = r"\d+(?:[.,]\d+)?"
-_MINUS, _PRIME, _PRIMES = "-\u2212", "'\u2032\u2019", "\"\u2033\u201d"
+_MINUS, _PRIME, _PRIMES = "\u2212-", "'\u2032\u2019", "\"\u2033\u201d"
 _ANGLE = re.compile(
     rf"\s*([NSEW])?\s*([+{_MINUS}]?)\s*({_NUMBER})\s*(?:[°\u00ba\ufffdd]|deg(?:rees)?)?\s*"
     rf"(?:({_NUMBER})\s*[{_PRIME}]\s*)?(?:({_NUMBER})\s*(?:[{_PRIMES}]|''|\u2032\u2032))?"

@@ -329,3 +329,125 @@ def test_the_moon_s_catalogue_is_its_annotations(moon):
     centred = {a["id"] for a in truth if 190 <= a["lon_e360"] < 254 and abs(a["lat"]) < 32}
     assert used == centred and len(used) == len(labels) > 3500
     assert len(off) > 3300 and max(off) < 1.0
+
+
+@pytest.mark.parametrize("text", [
+    "name,lat,Longitude (W),diam_km\na,1,358.5,8\n", "lat,lon,d_km\n1N,358.5W,8\n",
+    "# longitudes positive west\nlat,lon,d_km\n1,358.5,8\n", "lat,lon_w,d_km\n1,-1.5,8\n",
+    "name,Coordinates,d_km\na,\"1N,358.5W\",8\n", "name,Coordinates,d_km\na,1N,358.5W,8\n",
+    "d_km\tCoordinates\n8\t1°0'N 1°30'E\n", "lat,lon,d_km,Coordinate System\n1,-1.5,8,\"+West\"\n"])
+def test_longitudes_to_the_west(tmp_path, text):
+    reading, notes = table(tmp_path, text)
+    label, = only(reading)
+    assert label.centre == pytest.approx(at(1.5, 1)) and not notes.problems
+
+
+def test_a_gazetteer_s_craters(tmp_path):
+    """Mirrored, made planetocentric on the sphere, without what is no crater; rows that do not
+    say the way are problems."""
+    image(tmp_path / "m.tif", "IAU_2015:49900", 300, 46, 0.02)
+    system = "Planetographic, +West, 0 - 360"
+    (tmp_path / "x.csv").write_text(
+        "Feature Name,Diameter,Center Latitude,Center Longitude,Coordinate System,Feature Type\n"
+        f'A,30,45,58.5,"{system}","Crater, craters"\n'
+        f'B,30,45,58.5,"{system}","Terra, terrae"\n'
+        'C,30,45,301,"Planetocentric, +East, 0 - 360","Crater, craters"\n'
+        'D,30,45,301,Planetographic,"Crater, craters"\n')
+    reading, notes = read(tmp_path)
+    squeeze = (1 - 1 / 169.894447223612) ** 2
+    assert [label.centre for label in only(reading)] == [
+        pytest.approx((75, (46 - math.degrees(math.atan(squeeze))) / 0.02)),
+        pytest.approx((50, 50))]
+    assert notes.problems == [
+        "x.csv: row 5 says 'Planetographic' and not which way its longitudes count, which "
+        "planetographic systems do either way; add +West or +East"]
+    assert any("no craters were not read, first: x.csv: row 3 (Terra, terrae)" in line
+               for line in notes.warnings)
+
+
+def test_words_between_spaces(tmp_path):
+    reading, notes = table(tmp_path, "# lon   lat diam_km  class\n 1.5   1  8 old\n-0.5 -0.5 20 new\n",
+                           "craters.txt")
+    assert [(label.centre, label.diameter_km, label.name) for label in only(reading)] == [
+        (pytest.approx(at(1.5, 1)), 8, "old"), (pytest.approx(at(-0.5, -0.5)), 20, "new")]
+    assert not notes.problems
+
+
+SCC = """# Spatial crater count for Craterstats
+a_axis_radius = {radius} <km>
+coordinate_system_name = "Moon_2000"
+unit_boundary = {{vertex, sub_area, tag, lon, lat
+1\t1\text\t-1\t-1
+}}
+Total_area = 10 <km^2>
+crater = {{diam, fraction, lon, lat, topo_scale_factor
+8\t1\t1.5\t1\t1
+x\t1\t0\t0\t1
+}}
+"""
+
+
+def test_a_count_of_craterstats(tmp_path):
+    reading, notes = table(tmp_path, SCC.format(radius=1737.4), "a_count.scc")
+    label, = only(reading)
+    assert (label.centre, label.diameter_km) == (pytest.approx(at(1.5, 1)), 8)
+    assert notes.problems == ["a_count.scc: row 10 has the diameter nan km, expected a number above "
+                              "0; correct it"]
+    with pytest.raises(DataError, match="counts on a body of 3396 km radius, but map.tif shows one"):
+        table(tmp_path, SCC.format(radius=3396), "a_count.scc")
+
+
+def test_a_count_without_places(tmp_path):
+    with pytest.raises(DataError, match="its craters have no lon nor lat .got diameter, fraction."):
+        table(tmp_path, "area = 10\ncrater = {diameter, fraction\n8\t1\n}\n", "b.diam")
+
+
+@pytest.mark.parametrize("header, value, km", [
+    ("diameter", 8000, 8), ("radius", 4000, 8), ("diameter", 8, 8), ("diameter_m", 8000, 8)])
+def test_the_unit_is_that_which_fits_the_image(tmp_path, header, value, km):
+    """The image is 200 km wide, with 1 km a px."""
+    reading, notes = table(tmp_path, f"lon,lat,{header}\n1,0.5,{value}\n0,0,{value}\n")
+    assert [label.diameter_km for label in only(reading)] == [pytest.approx(km)] * 2
+    taken = [line for line in notes.warnings if "without a unit were taken as" in line]
+    assert len(taken) == ("_m" not in header)
+    assert all(("as m (as km" in line) == (value > 1000) for line in taken)
+
+
+def test_a_unit_that_cannot_be_known(tmp_path):
+    image(tmp_path / "map.tif", west=-10.0, north=6.0, step=0.1)  # 20 m of ground
+    with pytest.raises(DataError, match="fit neither as km .larger than the image. nor as m"):
+        table_of(tmp_path, "lon,lat,diameter\n0,0,0.3\n")
+    image(tmp_path / "map.tif", west=-1e4, north=6e3, step=0.1 * STEP)
+    image(tmp_path / "wide.tif", west=-1e5, north=6e4, step=1000)
+    (tmp_path / "wide.tif").unlink()
+    with rasterio.open(tmp_path / "map.tif", "w", driver="GTiff", width=6000, height=4000, count=1,
+                       dtype="uint8", crs=EQC, transform=rasterio.Affine(1, 0, -3e3, 0, -1, 2e3)) as out:
+        out.write(np.zeros((1, 4000, 6000), np.uint8))
+    with pytest.raises(DataError, match="may be km or m, and both would fit; name its unit, as "
+                                        "diameter_km or diameter_m"):
+        table_of(tmp_path, "lon,lat,diameter\n0,0,5.5\n0.01,0.01,5.8\n")
+
+
+def table_of(folder: Path, text: str):
+    (folder / "craters.csv").write_text(text)
+    return read(folder)
+
+
+def test_craters_larger_than_the_image(tmp_path):
+    with pytest.raises(DataError, match=r"2 of 2 craters are larger than their image or body; if "
+                                        r"'diam_km' is in m, name it so"):
+        table(tmp_path, "lon,lat,diam_km\n1,0.5,8000\n0,0,900\n")
+    reading, notes = table(tmp_path, "lon,lat,diam_km\n1,0.5,250\n0,0,9\n0,1,9\n")
+    assert [label.diameter_km for label in only(reading)] == [9, 9]
+    assert notes.warnings == [
+        "1 crater(s) larger than their image or body were left out (is that km, or m?), first: "
+        "craters.csv: row 2 with 250 km (the image map.tif is 200 km wide, the body 3475 km)"]
+
+
+def test_classes_of_a_table(tmp_path):
+    reading, _ = table(tmp_path, "lon,lat,diam_km,Type\n1,0.5,9,boulder\n0,0,9,Crater\n0,1,9,\n")
+    assert [label.name for label in only(reading)] == ["boulder", "Crater", "crater"]
+    reading, _ = table(tmp_path, "lon,lat,diam_km,class,type\n1,0.5,9,2,3\n0,0,9,1,4\n")
+    assert [label.name for label in only(reading)] == ["2", "1"]
+    reading, _ = table(tmp_path, "lon,lat,diam_km,type\n1,0.5,9,2\n0,0,9,1\n")
+    assert {label.name for label in only(reading)} == {"crater"}
