@@ -22,7 +22,7 @@ from crater_model.importing.formats.source import Notes, Source, head, is_whole,
 COCO_RESULTS = (".json",)
 # What our tables have and nobody else's do, all together.
 _OURS = {"crater_id", "x_px", "y_px", "diameter_px", "score"}
-_OUTLINES, _POINTS = "outlines", "craters"
+_OUTLINES, _POINTS, _AREA = "outlines", "craters", "mapped_area"
 _PX_COLUMNS = ("x_px", "y_px", "ellipse_major_px", "ellipse_minor_px", "ellipse_angle_deg")
 _FIRST_LINES = {
     ".scc": ("# Spatial crater count\n#\n# Ellipsoid axes:", "# Longitudes east, -180.."),
@@ -111,11 +111,14 @@ def load(source: Source, path: Path, notes: Notes) -> Found:
 def _our_layers(path: Path) -> list[str]:
     """Names of the layers that have our columns."""
     try:
-        names = [str(name) for name, kind in pyogrio.list_layers(path) if kind is not None]
-        return [name for name in names
+        return [name for name in _layers(path)
                 if {str(f) for f in pyogrio.read_info(path, layer=name)["fields"]} >= _OURS]
     except (DataSourceError, DataLayerError, ValueError):
         return []
+
+
+def _layers(path: Path) -> list[str]:
+    return [str(name) for name, kind in pyogrio.list_layers(path) if kind is not None]
 
 
 def _geopackage(source: Source, path: Path, notes: Notes) -> Found:
@@ -127,6 +130,10 @@ def _geopackage(source: Source, path: Path, notes: Notes) -> Found:
     if missing:
         raise DataError(f"{path}: has no layer {missing[0]!r} of craters, expected one of "
                         f"{', '.join(ours)}; name another (--layer)")
+    for layer in _layers(path):
+        if layer not in (*ours, _AREA):
+            notes.count("layer(s) of a result file were not read, as they hold no craters of ours",
+                        f"{name}: layer {layer}")
     parts = [_of_layer(open_layer(path, f"{name}: layer {layer}", layer))
              for layer in ours if layer in wanted]
     if len(parts) == 1:

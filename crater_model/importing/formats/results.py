@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 import shapely
@@ -21,6 +21,7 @@ from crater_model.imagery.body import body_of
 from crater_model.imagery.georeference import Georeference
 from crater_model.imagery.raster import read_header
 from crater_model.importing.formats import vector
+from crater_model.importing.formats.once import Group, once
 from crater_model.importing.formats.placing import Craters, Rows, georeferenced_images, place
 from crater_model.importing.formats.result_files import (
     COCO_RESULTS,
@@ -73,7 +74,7 @@ def _of_these_images(source: Source, found: list[Found], notes: Notes) -> list[F
     """Without results in px of images that are not there, where others are left."""
     def usable(entry: Found) -> bool:
         return bool(entry.on_ground().any()) or not len(entry) or any(
-            _named(source, entry, name) or name == "" for name in set(entry.images))
+            name == "" or _named(source, entry, name) for name in set(entry.images))
     left = [entry for entry in found if usable(entry)]
     if left:
         for entry in found:
@@ -112,25 +113,32 @@ def _chosen(source: Source, found: list[Found], notes: Notes) -> list[Found]:
 def _place(source: Source, found: Found, chosen: np.ndarray,
            placed: Sequence[tuple[Path, Georeference]], labels: dict[Path, list[Label]],
            notes: Notes) -> None:
-    """Adds craters with places to the images that are named, or to all that show them."""
+    """Adds craters with places to the images that are named, or to all that show them: what was
+    found in each of two images that share ground once, where a third shows both."""
+    groups = []
     for name in dict.fromkeys(found.images[chosen]):
-        these = chosen & (found.images == name)
-        named = [entry for entry in placed if _same_name(entry[0], name)]
-        images = named if len(named) == 1 else list(placed)
+        these, group = chosen & (found.images == name), Group(str(name), False, defaultdict(list))
+        groups.append(group)
+        named = _named(source, found, name)
+        images = [entry for entry in placed if entry[0] == named] or list(placed)
         if found.layer is not None:
             drawn = these & (shapely.get_type_id(found.layer.shapes) > 0)
             vector.refuse_other_bodies(found.path, found.layer, images)
-            vector.outlines(found.layer, drawn, images, labels, notes)
+            vector.outlines(found.layer, drawn, images, group.labels, notes)
             these &= ~drawn
         numbers = np.flatnonzero(these & (found.diameter_km > 0))
         if len(numbers):
             place(Craters(source.name(found.path), found.rows[numbers], found.lonlat[numbers],
                           found.diameter_km[numbers], _lonlat, found.what,
-                          names=found.names[numbers]), images, labels, notes, source.diameters_km)
+                          names=found.names[numbers]), images, group.labels, notes,
+                  source.diameters_km)
         lost = np.flatnonzero(these & ~(found.diameter_km > 0))
-        Rows(source.name(found.path), notes, found.what).add(
-            found.rows[lost], found.diameter_km[lost],
-            "has the diameter {:g} km, expected a number above 0; correct it")
+        rows = Rows(source.name(found.path), notes, found.what)
+        rows.add(found.rows[lost], found.diameter_km[lost],
+                 "has the diameter {:g} km, expected a number above 0; correct it")
+        rows.close()
+    for path, entries in once(groups, notes).items():
+        labels[path] += entries
 
 
 def _lonlat(georeference: Georeference, places: np.ndarray) -> np.ndarray:
@@ -161,18 +169,19 @@ def _draw(source: Source, found: Found, chosen: np.ndarray, labels: dict[Path, l
 
 def _image(source: Source, found: Found, name: str, count: int) -> Path:
     if name:
-        return source.find_image(_base(name), found.path, any_suffix=True)
+        return source.find_image(name, found.path, any_suffix=True)
     if len(source.images) != 1 or count != 1:
         raise Bad(f"is not said, and there are {len(source.images)}; give the one image, or "
                   "results that say file_name")
     return source.images[0]
 
 
-def _named(source: Source, found: Found, name: str) -> bool:
+def _named(source: Source, found: Found, name: str) -> Path | None:
+    """The image of a name, whatever folders it names; None where it is not there."""
     try:
-        return bool(source.find_image(_base(name), found.path, any_suffix=True))
+        return source.find_image(name, found.path, any_suffix=True)
     except Bad:
-        return False
+        return None
 
 
 def _label(found: Found, number: int, path: Path, where: str) -> Label:
@@ -197,12 +206,3 @@ def _label(found: Found, number: int, path: Path, where: str) -> Label:
         major, minor = factor * major, factor * minor
     return Label((outline.ellipse(x, y, major / 2, minor / 2, angle),), name,
                  "box" if found.path.suffix.lower() in COCO_RESULTS else "ellipse", where)
-
-
-def _same_name(path: Path, name: object) -> bool:
-    return path.name == _base(name)
-
-
-def _base(name: object) -> str:
-    """A file's name without its folders, which may be another machine's."""
-    return PurePosixPath(str(name).replace("\\", "/")).name

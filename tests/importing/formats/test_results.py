@@ -173,6 +173,29 @@ def test_two_images_keep_their_own(tmp_path):
     assert [(s.file_name, len(s.instances)) for s in scenes] == [("a.tif", 5), ("b.tif", 2)]
 
 
+def test_craters_of_two_images_on_a_third_that_shows_both(tmp_path):
+    """What was found in both is there once."""
+    picture(tmp_path / "mosaic.tif", "equator")
+    maps = [crater_map("equator", "a.tif"), crater_map("equator", "b.tif")]
+    for suffix in (".gpkg", ".geojson", ".csv"):
+        path = write_maps(tmp_path / f"in/found{suffix}", maps)
+        report, _ = read(path, tmp_path / "mosaic.tif")
+        assert report.instances == 5
+        assert any(line.startswith("5 crater(s) were given twice") for line in report.warnings)
+
+
+def test_other_layers_of_a_result_file_are_named(tmp_path):
+    image = picture(tmp_path / "in/scene.tif", "equator")
+    path = write_maps(tmp_path / "in/scene.gpkg", [crater_map("equator")])
+    pyogrio.raw.write(path, shapely.to_wkb(np.array([shapely.box(0, 0, 1, 1)])), [], [],
+                      layer="geology", driver="GPKG", geometry_type="Polygon",
+                      crs="IAU_2015:30100", append=True)
+    report, _ = read(path, image)
+    assert report.instances == 5
+    assert any("hold no craters of ours, first: scene.gpkg: layer geology" in line
+               for line in report.warnings)
+
+
 def test_coco_results_of_others(tmp_path):
     """Without names only where there is one image; boxes become ellipses."""
     (tmp_path / "in").mkdir()
