@@ -65,7 +65,7 @@ def dataset(commands) -> None:
 
         report = import_dataset(
             options.source, options.directory, options.format, options.images, options.skip_bad,
-            options.percentiles, options.diameters_km, options.layer)
+            options.percentiles, options.diameters_km, options.layer or ())
         warn(report.warnings, report.problems)
         return report.to_dict()
 
@@ -84,7 +84,7 @@ def dataset(commands) -> None:
                          help="between which values of more than 8 bits are stretched")
     command.add_argument("--diameters-km", type=pair, default=None, metavar="MIN,MAX",
                          help="range of the diameters taken, where they are known")
-    command.add_argument("--layer", action="append", default=[], metavar="NAME",
+    command.add_argument("--layer", action="append", default=None, metavar="NAME",
                          help="read this layer of files with several, in place of those that look "
                               "like craters; may be given again")
     command = add_command(commands, "check", "validate a data set and describe it", check)

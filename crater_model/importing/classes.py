@@ -11,8 +11,8 @@ import numpy as np
 CRATER = "crater"
 # Columns of a class, in the order in which they count. What is in the latter is only a class
 # where it is text: others number their own kinds in "type".
-_CLASS = ("class", "classname", "label", "category", "craterclass")
-_TYPE = ("featuretype", "type", "kind")
+_CLASS = ("class", "classname", "classid", "label", "labelname", "category", "craterclass")
+_TYPE = ("featuretype", "type", "kind", "cratertype", "objecttype")
 _SHAPES = {"point", "line", "linestring", "polygon", "multipolygon", "circle", "ellipse", "feature",
            "shape"}
 # A column of words with more of them, that many features share one, is no class but a name.
@@ -34,10 +34,10 @@ def spellings(names: Iterable[str]) -> dict[str, str]:
     return {name: chosen.setdefault(key(name), name.strip()) for name in names}
 
 
-def class_column(names: Sequence[str]) -> int | None:
-    """The column that may have classes, among a table's column names."""
+def class_columns(names: Sequence[str]) -> list[int]:
+    """The columns that may have classes, among a table's column names, the likeliest first."""
     keys = [re.sub("[^a-z0-9]", "", name.lower()) for name in names]
-    return next((keys.index(known) for known in _CLASS + _TYPE if known in keys), None)
+    return [keys.index(known) for known in _CLASS + _TYPE if known in keys]
 
 
 def class_values(name: str, values: np.ndarray) -> list[str] | None:

@@ -16,7 +16,7 @@ from pyogrio.errors import DataLayerError, DataSourceError
 
 from crater_model.errors import DataError
 from crater_model.imagery.projection import parse_crs
-from crater_model.importing.classes import CRATER, class_column, class_values
+from crater_model.importing.classes import CRATER, class_columns, class_values
 from crater_model.importing.formats import geoparquet
 from crater_model.importing.formats.columns import size_column
 from crater_model.importing.formats.source import Source, head, read_text
@@ -195,9 +195,8 @@ def _layer(path: Path, name: str, title: str, crs: str | None, wkb: np.ndarray,
 
 
 def _classes(fields: Sequence[str], values: list, count: int) -> list[str]:
-    number = class_column(fields)
-    found = None if number is None else class_values(fields[number], values[number])
-    return found or [CRATER] * count
+    found = (class_values(fields[number], values[number]) for number in class_columns(fields))
+    return next((names for names in found if names), [CRATER] * count)
 
 
 def _rims(shapes: np.ndarray) -> np.ndarray:

@@ -43,6 +43,7 @@ class Found:
       diameter_px: [n], NaN likewise.
       layer: the outlines' layer, or None. runs: [n] segmentations of COCO results.
       ids: what tells these craters from others, or None where the file has no such thing.
+      before: the ids that a corrected file had.
     """
 
     path: Path
@@ -57,6 +58,7 @@ class Found:
     layer: Layer | None = None
     runs: list[Any] | None = None
     ids: tuple | None = None
+    before: frozenset = frozenset()
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -64,6 +66,15 @@ class Found:
     def on_ground(self) -> np.ndarray:
         """Which craters have a place on a body: bool [n]."""
         return np.isfinite(self.lonlat).all(axis=1)
+
+    @property
+    def has_outlines(self) -> bool:
+        return self.layer is not None and bool((shapely.get_type_id(self.layer.shapes) > 0).any())
+
+    def is_as_before(self, other: Found) -> bool:
+        """Whether this has the craters of another file, or those before it was corrected."""
+        return self.ids is None or other.ids is None or self.ids == other.ids or (
+            frozenset(self.ids) == other.before)
 
     def overlaps(self, other: Found) -> bool:
         """Whether both may have craters of one image."""
@@ -138,7 +149,7 @@ def _geopackage(source: Source, path: Path, notes: Notes) -> Found:
              for layer in ours if layer in wanted]
     if len(parts) == 1:
         return parts[0]
-    parts.sort(key=lambda part: part.layer is None or part.layer.title != _OUTLINES)
+    parts.sort(key=lambda part: not part.has_outlines)
     outlines, points = parts[:2]
     drawn, marked = (np.array([*(part.ids or ()), ""], object)[:-1] for part in (outlines, points))
     gone = ~np.isin(drawn, marked) & (drawn != "")
@@ -150,7 +161,15 @@ def _geopackage(source: Source, path: Path, notes: Notes) -> Found:
     if added.any():
         notes.count("point(s) without a crater_id were taken as added craters", name,
                     int(added.sum()))
-    return _joined(_select(outlines, ~gone), _select(points, added))
+    classes = dict(zip(marked[~added], points.names[~added], strict=True))
+    other = sum(classes.get(key, text) != text
+                for key, text in zip(drawn, outlines.names, strict=True))
+    if other:
+        notes.count("crater(s) have another class in the layer craters than in outlines, whose was "
+                    "taken", name, other)
+    left = _joined(_select(outlines, ~gone), _select(points, added))
+    left.before = frozenset(drawn) | frozenset(marked) - {""}
+    return left
 
 
 def _of_layer(layer: Layer) -> Found:

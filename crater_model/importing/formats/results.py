@@ -95,7 +95,7 @@ def _chosen(source: Source, found: list[Found], notes: Notes) -> list[Found]:
         rival = next((other for other in chosen if entry.overlaps(other)), None)
         if rival is None:
             chosen.append(entry)
-        elif entry.ids == rival.ids or entry.ids is None or rival.ids is None:
+        elif entry.is_as_before(rival):
             notes.count("result file(s) hold the craters of another and were not read",
                         f"{source.name(entry.path)} ({source.name(rival.path)} was read)")
         elif entry.path.stem == rival.path.stem and entry.path.parent == rival.path.parent:

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from crater_model.errors import DataError
-from crater_model.importing.classes import class_column
+from crater_model.importing.classes import class_columns
 from crater_model.importing.formats.columns import Columns, columns
 from crater_model.importing.formats.directions import (
     UNQUOTED,
@@ -101,7 +101,7 @@ def _layout(path: Path, lines: list[str], number: int, separator: str, names: li
         found.lon != found.lat)
     with path.open("rb") as file:
         wide = file.read(2) in (b"\xff\xfe", b"\xfe\xff")
-    classes = class_column(names)
+    classes = next(iter(class_columns(names)), None)
     return Layout(found, number, separator, "," if comma else ".",
                   "utf-16" if wide else "utf-8-sig", convention("\n".join(lines[:number])),
                   classes, "" if classes is None else names[classes].strip(), len(names))

@@ -152,6 +152,35 @@ def test_what_was_drawn_anew_is_there(tmp_path):
     assert report.instances == 7 and report.label_sources == {"outline": 6, "catalogue": 1}
 
 
+def test_a_corrected_geopackage_comes_before_what_it_was(tmp_path):
+    """The other files of its folder still have all craters, as its own other layer has."""
+    picture(tmp_path / "in/scene.tif", "equator")
+    for suffix in (".gpkg", ".geojson", ".csv"):
+        write_maps(tmp_path / f"in/scene{suffix}", [crater_map("equator")])
+    edited(tmp_path / "in/scene.gpkg", "outlines", [1, 3, 4])
+    report, found = read(tmp_path / "in")
+    assert report.instances == 3
+    assert [i.diameter_km for i in found] == pytest.approx([4, 2.2, 1.8], rel=0.01)
+
+
+def test_layers_of_other_names_and_other_classes(tmp_path):
+    image = picture(tmp_path / "in/scene.tif", "equator")
+    path = write_maps(tmp_path / "in/scene.gpkg", [crater_map("equator")])
+    meta, _, wkb, values = pyogrio.raw.read(path, layer="outlines")
+    values = [np.array(["ghost", *column[1:]], object) if name == "class" else column
+              for name, column in zip(meta["fields"], values, strict=True)]
+    points = pyogrio.raw.read(path, layer="craters")
+    path.unlink()
+    for layer, kind, shapes, columns in (("dots", "Point", points[2], points[3]),
+                                         ("rims", "MultiPolygon", wkb, values)):
+        pyogrio.raw.write(path, shapes, columns, list(meta["fields"]), layer=layer, driver="GPKG",
+                          geometry_type=kind, crs=meta["crs"], append=layer == "rims")
+    report, _ = read(path, image)
+    assert report.label_sources == {"outline": 5}
+    assert sorted(report.label_map.values()) == ["crater", "ghost", "rock"]
+    assert any(line.startswith("1 crater(s) have another class") for line in report.warnings)
+
+
 def test_one_layer_by_its_name(tmp_path):
     image = picture(tmp_path / "in/scene.tif", "equator")
     path = write_maps(tmp_path / "in/scene.gpkg", [crater_map("equator")])
