@@ -13,6 +13,7 @@ CRATER = "crater"
 # where it is text: others number their own kinds in "type".
 _CLASS = ("class", "classname", "classid", "label", "labelname", "category", "craterclass")
 _TYPE = ("featuretype", "type", "kind", "cratertype", "objecttype")
+_IAU = "crater, craters"
 _SHAPES = {"point", "line", "linestring", "polygon", "multipolygon", "circle", "ellipse", "feature",
            "shape"}
 # A column of words with more of them, that many features share one, is no class but a name.
@@ -57,6 +58,11 @@ def class_values(name: str, values: np.ndarray) -> list[str] | None:
     return [_named(text) for text in texts]
 
 
+def is_gazetteer(values: np.ndarray) -> bool:
+    """Whether a column has the IAU's kinds of features, such as "Crater, craters"."""
+    return any(isinstance(value, str) and key(value) == _IAU for value in values)
+
+
 def _text(value: object) -> str:
     """A class as text; empty for what is none."""
     if isinstance(value, str):
@@ -70,4 +76,4 @@ def _text(value: object) -> str:
 
 def _named(text: str) -> str:
     """The IAU's "Crater, craters" is a crater."""
-    return CRATER if not text or key(text) == "crater, craters" else text
+    return CRATER if not text or key(text) == _IAU else text

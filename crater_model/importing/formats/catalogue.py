@@ -24,7 +24,7 @@ import numpy as np
 
 from crater_model.errors import DataError, DataProblems
 from crater_model.imagery.georeference import Georeference
-from crater_model.importing.classes import CRATER, class_values, key
+from crater_model.importing.classes import CRATER, class_values, is_gazetteer
 from crater_model.importing.formats.craterstats import SUFFIXES, looks_right, read_count
 from crater_model.importing.formats.directions import Convention, convention, from_planetographic
 from crater_model.importing.formats.placing import Craters, Rows, georeferenced_images, place
@@ -101,7 +101,7 @@ def _craters(name: str, path: Path, notes: Notes) -> Craters:
     names = None if table.classes is None else class_values(found.class_name, table.classes)
     names = names and [text for text, kept in zip(names, known, strict=True) if kept]
     numbers, kinds = numbers[known], kinds[known]
-    if names and key(found.class_name) == "feature type":
+    if names and table.classes is not None and is_gazetteer(table.classes):
         numbers, kinds, names = _craters_alone(numbers, kinds, names, name, notes)
     return _usable(numbers, names, name, notes, found.columns.unit, found.columns.label,
                    _of_kinds(kinds), to_km=found.columns.to_km, kinds=kinds)
@@ -141,7 +141,7 @@ def _turned(table: Table, found: Layout, name: str, notes: Notes
 def _craters_alone(numbers: np.ndarray, kinds: np.ndarray, names: list[str], name: str,
                    notes: Notes) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """A gazetteer's craters, without its plains and mountains."""
-    keep = np.array([key(text).startswith(CRATER) for text in names], bool)
+    keep = np.array([text == CRATER for text in names], bool)
     if not keep.all():
         first = np.flatnonzero(~keep)[0]
         notes.count("feature(s) of a gazetteer that are no craters were not read",

@@ -16,7 +16,7 @@ from pyogrio.errors import DataLayerError, DataSourceError
 
 from crater_model.errors import DataError
 from crater_model.imagery.projection import parse_crs
-from crater_model.importing.classes import CRATER, class_columns, class_values
+from crater_model.importing.classes import CRATER, class_columns, class_values, is_gazetteer
 from crater_model.importing.formats import geoparquet
 from crater_model.importing.formats.columns import size_column
 from crater_model.importing.formats.source import Source, head, read_text
@@ -46,6 +46,7 @@ class Layer:
       names: [n] classes. diameters: [n] km, NaN where a feature says none.
       has_diameter: whether there is an attribute for it. unit: whether it says its unit.
       label: what it is called. table: all attributes, a row a feature.
+      gazetteer: whether its classes are the IAU's ("Crater, craters").
     """
 
     name: str
@@ -59,6 +60,7 @@ class Layer:
     unit: bool = True
     label: str = "diameter"
     table: pd.DataFrame = field(default_factory=pd.DataFrame)
+    gazetteer: bool = False
 
     @property
     def fields(self) -> list[str]:
@@ -187,11 +189,13 @@ def _layer(path: Path, name: str, title: str, crs: str | None, wkb: np.ndarray,
     if crs is not None and parse_crs(crs).is_engineering:  # "undefined", in a GeoPackage
         crs = None
     classes = _classes(fields, values, len(shapes))
+    gazetteer = any(is_gazetteer(values[number]) for number in class_columns(fields))
     table = pd.DataFrame(dict(zip(fields, values, strict=True)))
     if found is None:
-        return Layer(name, title, path, crs, shapes, classes, diameters, table=table)
+        return Layer(name, title, path, crs, shapes, classes, diameters, table=table,
+                     gazetteer=gazetteer)
     return Layer(name, title, path, crs, shapes, classes, diameters, True, found.unit, found.label,
-                 table)
+                 table, gazetteer)
 
 
 def _classes(fields: Sequence[str], values: list, count: int) -> list[str]:

@@ -19,7 +19,6 @@ from crater_model.importing.formats.craterstats import read_count
 from crater_model.importing.formats.layers import Layer, looks_right, open_layer, read_layers
 from crater_model.importing.formats.source import Notes, Source, head, is_whole, read_json
 
-COCO_RESULTS = (".json",)
 # What our tables have and nobody else's do, all together.
 _OURS = {"crater_id", "x_px", "y_px", "diameter_px", "score"}
 _OUTLINES, _POINTS, _AREA = "outlines", "craters", "mapped_area"
@@ -89,10 +88,13 @@ def is_result(path: Path) -> bool:
         return looks_right(path) and bool(_our_layers(path))
     text = head(path).replace("\r\n", "\n")
     if suffix == ".csv":
-        return {name.strip('" ').lower() for name in text.partition("\n")[0].split(",")} >= _OURS
-    if suffix == ".geojson":
-        return text.lstrip().startswith("{") and (
+        names = re.split("[,;\t]", text.partition("\n")[0])
+        return {name.strip('" ').lower() for name in names} >= _OURS
+    if _is_object(path):
+        return suffix in (".geojson", ".json") and '"FeatureCollection"' in text and (
             all(f'"{name}"' in text for name in _OURS) or bool(_HEAD.match(text)))
+    if suffix == ".geojson":
+        return False
     if suffix == ".json":
         named = all(f'"{name}"' in text for name in ("image_id", "category_id", "score"))
         return bool(named and re.match(r"\s*\[\s*\{", text)
@@ -106,7 +108,7 @@ def load(source: Source, path: Path, notes: Notes) -> Found:
     suffix = path.suffix.lower()
     if suffix == ".gpkg":
         return _geopackage(source, path, notes)
-    if suffix == ".geojson":
+    if _is_object(path):
         return _of_layer(read_layers(source, path)[0])
     if suffix == ".csv":
         return _table(path)
@@ -117,6 +119,10 @@ def load(source: Source, path: Path, notes: Notes) -> Found:
     return Found(path, "line", number.astype(int), _texts(len(number), CRATER), _texts(len(number)),
                  np.stack([lon, lat], axis=1), diameter, np.full((len(number), 5), np.nan),
                  np.full(len(number), np.nan))
+
+
+def _is_object(path: Path) -> bool:
+    return head(path, 100).lstrip().startswith("{")
 
 
 def _our_layers(path: Path) -> list[str]:
@@ -199,7 +205,10 @@ def _of_layer(layer: Layer) -> Found:
 
 def _table(path: Path) -> Found:
     try:
+        first = head(path).partition("\n")[0]
+        separator = max(",;\t", key=first.count)  # a spreadsheet may have written it again
         table = pd.read_csv(path, dtype={"CRATER_ID": str, "image": str, "class": str},
+                            sep=separator, decimal="," if separator == ";" else ".",
                             encoding_errors="replace")
     except (ValueError, OSError) as error:
         raise DataError(f"{path}: cannot be read as a table ({' '.join(str(error).split())}); "

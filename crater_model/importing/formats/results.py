@@ -24,7 +24,6 @@ from crater_model.importing.formats import vector
 from crater_model.importing.formats.once import Group, once
 from crater_model.importing.formats.placing import Craters, Rows, georeferenced_images, place
 from crater_model.importing.formats.result_files import (
-    COCO_RESULTS,
     Found,
     is_result,
     load,
@@ -186,8 +185,8 @@ def _named(source: Source, found: Found, name: str) -> Path | None:
 
 def _label(found: Found, number: int, path: Path, where: str) -> Label:
     name, kind = str(found.names[number]), "outline"
-    if found.path.suffix.lower() in COCO_RESULTS:
-        runs = None if found.runs is None else found.runs[number]
+    if found.runs is not None:
+        runs = found.runs[number]
         if isinstance(runs, dict):
             return Label(outlines_of_runs(runs, read_header(path)[:2]), name, "mask", where)
         if runs is not None:
@@ -205,4 +204,4 @@ def _label(found: Found, number: int, path: Path, where: str) -> Label:
         factor = found.diameter_px[number] / np.sqrt(major * minor)
         major, minor = factor * major, factor * minor
     return Label((outline.ellipse(x, y, major / 2, minor / 2, angle),), name,
-                 "box" if found.path.suffix.lower() in COCO_RESULTS else "ellipse", where)
+                 "ellipse" if found.runs is None else "box", where)

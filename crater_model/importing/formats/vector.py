@@ -24,6 +24,7 @@ from crater_model.imagery.projection import (
     unwrap,
     unwrap_ring,
 )
+from crater_model.importing.classes import CRATER
 from crater_model.importing.formats.choosing import choose, enclosing
 from crater_model.importing.formats.layers import SUFFIXES, Layer, looks_right, read_layers
 from crater_model.importing.formats.once import Group, once
@@ -65,6 +66,7 @@ def read(source: Source, files: Sequence[Path], notes: Notes) -> Reading:
                     source.layers, notes)
     parts: list[tuple[Group, Group]] = []
     for layer in layers:
+        layer = _craters_alone(layer, notes) if layer.gazetteer else layer
         refuse_other_bodies(layer.path, layer, images)
         drawn, points = (Group(layer.name, kind, defaultdict(list), bool(source.layers))
                          for kind in (False, True))
@@ -86,6 +88,15 @@ def read(source: Source, files: Sequence[Path], notes: Notes) -> Reading:
         parts = _without_areas(layers, parts, notes)
     labels = once([group for pair in parts for group in pair], notes)
     return Reading([LabelledImage(path, labels.get(path, [])) for path, _ in images])
+
+
+def _craters_alone(layer: Layer, notes: Notes) -> Layer:
+    """A gazetteer's craters, without its plains and mountains."""
+    other = [name for name in layer.names if name != CRATER]
+    if other:
+        notes.count("feature(s) of a gazetteer that are no craters were not read",
+                    f"{layer.name} ({other[0]})", len(other))
+    return layer.select(np.flatnonzero([name == CRATER for name in layer.names]))
 
 
 def _without_areas(layers: Sequence[Layer], parts: list[tuple[Group, Group]], notes: Notes

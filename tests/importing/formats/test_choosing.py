@@ -191,6 +191,16 @@ def test_classes_of_a_layer(tmp_path):
     assert {label.name for label in only(read(tmp_path)[0])} == {"crater"}
 
 
+def test_a_gazetteer_as_a_layer(tmp_path):
+    image(tmp_path / "map.tif")
+    points(tmp_path / "a.shp", diameter=[KM] * 5, type=["Crater, craters", "Mons, montes"] * 2 + [
+        "Crater, craters"])
+    reading, notes = read(tmp_path)
+    assert [label.name for label in only(reading)] == ["crater"] * 3
+    assert "2 feature(s) of a gazetteer that are no craters were not read, first: a.shp (Mons, " \
+           "montes)" in notes.warnings
+
+
 @pytest.mark.parametrize("name, values, km", [
     ("Radius", [1500.0] * 5, 3), ("diameter", [3000.0] * 5, 3), ("Diam_m", [3000.0] * 5, 3),
     ("diameter", [9.0] * 5, 9)])

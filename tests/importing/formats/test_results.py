@@ -78,6 +78,22 @@ def test_results_in_px_come_back(tmp_path, suffix):
     assert (report.images, report.instances) == (1, 2)
 
 
+def test_results_under_another_suffix_or_from_a_spreadsheet(tmp_path):
+    (tmp_path / "in").mkdir()
+    Image.fromarray(np.arange(60 * 100, dtype=np.uint8).reshape(60, 100)).save(
+        tmp_path / "in/a.png")
+    path = write_maps(tmp_path / "found.geojson", [px_map()])
+    path.rename(tmp_path / "in/found.json")
+    assert read(tmp_path / "in/found.json", tmp_path / "in/a.png")[0].label_sources == {
+        "outline": 2}
+    path = write_maps(tmp_path / "in/found.csv", [px_map()])
+    table = pd.read_csv(path)
+    table.to_csv(path, sep=";", decimal=",", index=False, encoding="utf-8-sig")
+    report, found = read(path, tmp_path / "in/a.png")
+    assert report.label_sources == {"ellipse": 2}
+    assert [i.area for i in found] == pytest.approx([800, 100], rel=0.02)
+
+
 def test_a_folder_of_results_is_read_once(tmp_path):
     image = picture(tmp_path / "in/scene.tif", "180")
     for suffix in PLACED:
