@@ -152,3 +152,13 @@ def real_data() -> Path:
     if not folder or not Path(folder).is_dir():
         pytest.skip("CRATER_REAL_DATA names no folder with real labelled imagery")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def cases() -> Path:
+    """The folder of files as people have them, with what is right of each in its README.md, that
+    CRATER_CASES names."""
+    folder = os.environ.get("CRATER_CASES")
+    if not folder or not Path(folder).is_dir():
+        pytest.skip("CRATER_CASES names no folder with cases")
+    return Path(folder)
