@@ -80,11 +80,12 @@ def find_missing(width: int, height: int, strips: Iterable[tuple[int, np.ndarray
         if cell == 1:
             counts[top:top + len(empty)] = empty
             continue
-        across = np.add.reduceat(empty.view(np.uint8), np.arange(0, width, cell), axis=1,
-                                 dtype=np.int32)
         rows = np.arange(top, top + len(empty)) // cell
         starts = np.flatnonzero(np.diff(rows, prepend=-1))
-        counts[rows[starts]] += np.add.reduceat(across, starts, axis=0)
+        # Down the columns first, which numpy does many times as fast.
+        down = np.add.reduceat(empty.view(np.uint8), starts, axis=0, dtype=np.uint16)
+        counts[rows[starts]] += np.add.reduceat(down, np.arange(0, width, cell), axis=1,
+                                                dtype=np.int32)
     sides = [np.minimum(cell, size - np.arange(0, size, cell)) for size in (height, width)]
     cells = _missing(2 * counts >= np.outer(*sides)) if counts.any() else counts > 0
     pixels = int(counts[_grown(cells) if cell > 1 else cells].sum())
