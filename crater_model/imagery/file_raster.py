@@ -31,7 +31,7 @@ from crater_model.imagery.stretch import PERCENTILES, Stretch, sampled, stretch_
 _DRIVERS = (
     "GTiff", "PNG", "JPEG", "JP2OpenJPEG", "PDS", "PDS4", "ISIS3", "ISIS2", "VICAR",
     "AAIGrid", "EHdr", "ENVI", "ERS", "FITS", "GSAG", "GSBG", "GS7BG", "HFA", "ILWIS", "ISCE",
-    "MFF", "NITF", "PAux", "PCIDSK", "PCRaster", "RMF", "ROI_PAC", "RRASTER", "RST", "SAGA",
+    "MFF", "NITF", "PAux", "PCIDSK", "PCRaster", "RMF", "ROI_PAC", "RRASTER", "SAGA",
     "SRTMHGT", "USGSDEM")
 # Of other formats' files, by their suffix: what GDAL would need to read them.
 _MISSING_DRIVERS = {".fits": "FITS", ".fit": "FITS", ".fts": "FITS"}
@@ -250,6 +250,10 @@ def _fix(name: str | Path) -> str:
     if is_remote(name) and not str(name).startswith("/vsi"):
         return ("correct the address or give the right to read it (AWS_*, GS_* or "
                 "GOOGLE_APPLICATION_CREDENTIALS in the environment, as GDAL reads them)")
+    if suffix(name) == ".img":
+        stem = Path(name).stem
+        return (f"if it is the data alone, put its label ({stem}.LBL or {stem}.xml) beside it; "
+                "else fetch it again")
     return "fetch or export it again"
 
 
