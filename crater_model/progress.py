@@ -127,3 +127,8 @@ class _Log(_Bar):
     def display(self, msg=None, pos=None) -> None:
         if msg is None:
             print(self, file=sys.stderr, flush=True)
+
+
+def say(text: str) -> None:
+    """A line on stderr that no progress line overwrites."""
+    tqdm.write(text, file=sys.stderr)

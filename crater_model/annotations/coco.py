@@ -23,6 +23,7 @@ from crater_model.annotations.scene import (
 )
 from crater_model.errors import DataError
 from crater_model.imagery.georeference import Georeference
+from crater_model.imagery.orientation import orientation, shown_size
 from crater_model.imagery.pixels import image_problem, unreadable
 from crater_model.imagery.raster import open_scene
 from crater_model.imagery.stretch import Stretch
@@ -257,8 +258,9 @@ def _file_problem(root: Path, scene: Scene) -> str | None:
             return (None if found == (scene.width, scene.height)
                     else size_problem(path, scene, *found))
         with Image.open(path) as image:
-            if image.size != (scene.width, scene.height):
-                return size_problem(path, scene, *image.size)
+            size = shown_size(*image.size, orientation(path))
+            if size != (scene.width, scene.height):
+                return size_problem(path, scene, *size)
             return image_problem(image, path)
     except DataError as error:
         return str(error)

@@ -11,7 +11,8 @@ import numpy as np
 
 from crater_model.errors import DataError
 from crater_model.imagery.georeference import Georeference
-from crater_model.imagery.pixels import encode_png, file_digest, is_png_or_jpeg, read_file
+from crater_model.imagery.orientation import is_as_shown
+from crater_model.imagery.pixels import encode_png, file_digest, read_file
 from crater_model.imagery.raster import Raster, open_scene, read_whole
 from crater_model.imagery.stretch import Stretch
 
@@ -141,14 +142,15 @@ class Dataset:
             return read_whole(raster)
 
     def encoded_image(self, scene: Scene) -> bytes:
-        """The whole image as PNG or JPEG: the file's bytes, or a TIFF's pixels as PNG.
+        """The whole image as PNG or JPEG: the file's bytes, or as PNG the pixels of a TIFF and of
+        what decoders would show otherwise (EXIF's orientation).
 
         Raises:
           DataError: as `read_image`.
         """
         path = self.image_path(scene)
         pixels = self.read_image(scene)
-        return read_file(path) if is_png_or_jpeg(path) else encode_png(pixels)
+        return read_file(path) if is_as_shown(path) else encode_png(pixels)
 
     @functools.cached_property
     def fingerprint(self) -> str:

@@ -19,7 +19,8 @@ from crater_model.annotations.scene import Dataset, Scene
 from crater_model.chips.jobs import Job, Plan, cut_job, groups, in_order
 from crater_model.chips.windows import Clipped, Outlines, positions, scaled_size
 from crater_model.errors import DataError
-from crater_model.imagery.pixels import is_png_or_jpeg, read_file
+from crater_model.imagery.orientation import is_as_shown
+from crater_model.imagery.pixels import read_file
 from crater_model.imagery.raster import Raster
 from crater_model.imagery.resample import DataMap, Region
 from crater_model.progress import Progress
@@ -138,7 +139,7 @@ class Cutter:
         path = self.dataset.image_path(scene)
         labels = Clipped(scene.instances).largest(self.settings.max_craters)
         return Plan(number, scene, Region(0, 0, scene.width, scene.height, 1.0), labels,
-                    whole=True, encoded=path.is_file() and is_png_or_jpeg(path))
+                    whole=True, encoded=path.is_file() and is_as_shown(path))
 
     def _rows(self, number: int, scene: Scene, scale: float, outlines: Outlines
               ) -> Iterator[list[Plan]]:

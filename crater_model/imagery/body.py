@@ -34,6 +34,29 @@ class Body:
     crs: pyproj.CRS
     code: str | None
 
+    def __str__(self) -> str:
+        return f"{self.name} (radius {self._radius_km:.6g} km)"
+
+    @property
+    def _radius_km(self) -> float:
+        return radius(self.crs) / 1000
+
+    def is_same(self, other: Body) -> bool:
+        """Whether both are one body: by the IAU's code, or by their size where none has one,
+        since systems of no known body are called anything."""
+        if self.code is not None or other.code is not None:
+            return self.code == other.code
+        one, two = self._radius_km, other._radius_km
+        return abs(one - two) <= _SAME_RADIUS * max(one, two)
+
+    @property
+    def proj4(self) -> str:
+        """Its system in PROJ's words, which programs read that know no name for it."""
+        assert self.crs.ellipsoid is not None
+        a, b = self.crs.ellipsoid.semi_major_metre, self.crs.ellipsoid.semi_minor_metre
+        size = f"+R={a:.10g}" if a == b else f"+a={a:.10g} +b={b:.10g}"
+        return f"+proj=longlat {size} +no_defs"
+
     @property
     def planetocentric(self) -> bool:
         return self.code is not None

@@ -8,7 +8,7 @@ import numpy as np
 import rasterio
 from rasterio.windows import Window
 
-from crater_model.imagery.raster import FileRaster
+from crater_model.imagery.base import Raster
 from crater_model.imagery.stretch import strips
 from crater_model.progress import Progress
 
@@ -16,11 +16,11 @@ from crater_model.progress import Progress
 _BLOCK = 256
 
 
-def write_8bit(raster: FileRaster, path: str | Path) -> None:
+def write_8bit(raster: Raster, path: str | Path) -> None:
     """Writes an image as a tiled 8-bit (Geo)TIFF, in windows; blocks without data take no
     room.
 
-    Pixels without data become 0, which the file declares as such; the darkest others 1.
+    Missing ground becomes 0, which the file declares as no-data; the darkest others 1.
     """
     georeference = raster.georeference
     place = {} if georeference is None else {

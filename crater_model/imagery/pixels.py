@@ -8,9 +8,12 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from crater_model.errors import DataError
+
+# EXIF's tag.
+_ORIENTATION = 0x0112
 
 
 def encode_png(image: np.ndarray) -> bytes:
@@ -27,17 +30,29 @@ def encode_png(image: np.ndarray) -> bytes:
 
 
 def decode_image(data: bytes, name: str | Path) -> np.ndarray:
-    """Pixels of a PNG or JPEG: uint8 [h, w], or [h, w, 3] where it has colour.
+    """Pixels of a PNG or JPEG as it is shown: uint8 [h, w], or [h, w, 3] where it has colour.
 
     Raises:
       DataError: names `name`; not PNG or JPEG, cut short, or more than 8 bits.
     """
+    return decode(data, name)[0]
+
+
+def decode(data: bytes, name: str | Path) -> tuple[np.ndarray, np.ndarray | None, int]:
+    """`decode_image` with where it is transparent, bool [h, w] (None: it cannot be), and EXIF's
+    orientation, by which it has been turned."""
     try:
         with Image.open(io.BytesIO(data)) as image:
             problem = image_problem(image, name)
             if problem is None:
-                grey = image.mode in ("1", "L", "LA")
-                return np.asarray(image.convert("L" if grey else "RGB"))
+                turn = image.getexif().get(_ORIENTATION, 1)
+                shown = ImageOps.exif_transpose(image)
+                grey = shown.mode in ("1", "L", "LA")
+                empty = None
+                if shown.has_transparency_data:
+                    empty = np.asarray(shown.convert("RGBA"))[..., 3] == 0
+                return np.asarray(shown.convert("L" if grey else "RGB")), empty, (
+                    turn if turn in range(2, 9) else 1)
     except Exception as error:  # Pillow's decoders raise nearly anything on broken files
         problem = unreadable(name, error)
     raise DataError(problem)

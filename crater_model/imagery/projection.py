@@ -13,6 +13,7 @@ from crater_model.errors import DataError
 
 # Bodies whose semi-major axes differ by less are one body, measured twice.
 _SAME_BODY = 0.01
+_EARTH = 6378137.0  # m
 
 
 def unwrap(lon, middle: float):
@@ -28,12 +29,60 @@ def unwrap_ring(lon: np.ndarray) -> np.ndarray:
 
 
 def parse_crs(text: str) -> pyproj.CRS:
-    """Raises DataError where pyproj does not know the system."""
+    """A coordinate system; one whose name says "ocentric" has planetocentric latitudes, though
+    WKT 1, GeoTIFF and .prj files can say that by the name alone.
+
+    Raises DataError where pyproj does not know it.
+    """
     try:
-        return pyproj.CRS.from_user_input(text)
+        return _ocentric(pyproj.CRS.from_user_input(text))
     except CRSError as error:
         raise DataError(f"the coordinate system {text[:80]!r} is unknown ({error}); give its WKT "
                         "or a code such as IAU_2015:30100") from None
+
+
+def latitudes_unsaid(text: str) -> bool:
+    """Whether a system of an ellipsoid (not the Earth's) says by nothing of which kind its
+    latitudes are; they are then taken for planetographic."""
+    crs = parse_crs(text)
+    base = crs.geodetic_crs
+    if not _is_flattened(base) or abs(radius(crs) / _EARTH - 1) < _SAME_BODY:
+        return False
+    assert base is not None and base.coordinate_system is not None
+    said = base.coordinate_system.name == "spherical" or base.to_authority() is not None
+    return not said and not any(
+        word in f"{crs.name} {base.name}".lower() for word in ("ocentric", "ographic", "odetic"))
+
+
+def _is_flattened(base: pyproj.CRS | None) -> bool:
+    """Whether latitudes of several kinds differ on a geodetic system's body."""
+    return (base is not None and not base.is_geocentric and base.ellipsoid is not None
+            and base.coordinate_system is not None
+            and base.ellipsoid.semi_minor_metre < base.ellipsoid.semi_major_metre)
+
+
+def _ocentric(crs: pyproj.CRS) -> pyproj.CRS:
+    """The system with the planetocentric latitudes that its name, or its base's, speaks of."""
+    base = crs.geodetic_crs
+    if not _is_flattened(base) or not (crs.is_projected or crs.is_geographic) or crs.is_bound:
+        return crs
+    assert base is not None and base.coordinate_system is not None
+    if base.coordinate_system.name == "spherical" or "ocentric" not in (
+            f"{base.name} {crs.name}".lower()):
+        return crs
+    entry = crs.to_json_dict()
+    inner = entry.get("base_crs", entry)
+    if "coordinate_system" not in inner or "base_crs" in inner:
+        return crs
+    axes = [("Planetocentric latitude", "U", "north"), ("Planetocentric longitude", "V", "east")]
+    inner["coordinate_system"] = {"subtype": "spherical", "axis": [
+        {"name": name, "abbreviation": short, "direction": direction, "unit": "degree"}
+        for name, short, direction in axes]}
+    for part in (inner, entry):
+        part.pop("id", None)
+    if inner is entry:
+        entry["type"] = "GeodeticCRS"
+    return pyproj.CRS.from_json_dict(entry)
 
 
 def planetocentric(crs: str, points: np.ndarray) -> np.ndarray:

@@ -10,7 +10,6 @@ import functools
 import math
 import warnings
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -18,6 +17,7 @@ import rasterio
 from PIL import Image
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
+from crater_model.imagery.addresses import gdal_name
 from crater_model.imagery.raster import FileRaster, Raster, Window
 
 # Values (px times bands) of the source that are held at once.
@@ -151,7 +151,7 @@ class DataMap:
                     self._stored = None  # reading will say what is wrong
 
     def _look(self, raster: FileRaster) -> None:
-        with rasterio.open(Path(raster.name).absolute()) as file:
+        with rasterio.open(gdal_name(raster.name)) as file:
             rows, columns = file.block_shapes[0]
             down, across = math.ceil(file.height / rows), math.ceil(file.width / columns)
             flags = {flag.name for flags in file.mask_flag_enums for flag in flags}

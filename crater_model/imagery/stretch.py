@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Protocol
@@ -19,6 +19,7 @@ PERCENTILES = (0.5, 99.5)
 _SAMPLES = 4_000_000
 # Values turned at once: bounds the memory that it takes.
 _AT_ONCE = 2**21
+Read = Callable[[int, int, int, int], tuple[np.ndarray, np.ndarray | None]]
 
 
 class Values(Protocol):
@@ -94,18 +95,30 @@ def compute_stretch(raster: Values, percentiles: tuple[float, float] = PERCENTIL
 
     The same file always gives the same stretch. An image without valid pixels gets 0..0.
     """
+    return stretch_of(sampled(raster, raster.values), percentiles)
+
+
+def sampled(raster: Values, read: Read) -> np.ndarray:
+    """The valid values [n] of every n-th pixel of an image, those of its bands together.
+
+    `read` gives the values of a window and where they are valid, as `Values.values`.
+    """
     step = max(1, math.ceil(math.sqrt(raster.width * raster.height * raster.bands / _SAMPLES)))
     found = []
     with Progress(f"reading the values of {Path(raster.name).name}", raster.height) as progress:
         for top, height in strips(raster.height, _rows_at_once(raster)):
             first = -top % step
-            values, valid = raster.values(0, top, raster.width, height)
+            values, valid = read(0, top, raster.width, height)
             values = values[first::step, ::step]
             if valid is not None:
                 values = values[valid[first::step, ::step]]
             found.append(values.ravel())
             progress.update(top + height)
-    values = np.concatenate(found) if found else np.zeros(0)
+    return np.concatenate(found) if found else np.zeros(0)
+
+
+def stretch_of(values: np.ndarray, percentiles: tuple[float, float]) -> Stretch:
+    """The stretch of an image of these valid values, [n]."""
     low, high = np.percentile(values, percentiles) if len(values) else (0.0, 0.0)
     if not low < high and len(values):
         low, high = float(values.min()), float(values.max())

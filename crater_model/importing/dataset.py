@@ -19,14 +19,16 @@ from crater_model.annotations.dataset import save_dataset
 from crater_model.annotations.scene import Scene
 from crater_model.errors import ConfigError, DataError, DataProblems
 from crater_model.imagery.convert import write_8bit
-from crater_model.imagery.pixels import file_digest
+from crater_model.imagery.pixels import encode_png, file_digest
 from crater_model.imagery.raster import (
     ArrayRaster,
     FileRaster,
     Header,
     Raster,
+    WholeFile,
     open_raster,
     read_header,
+    read_whole,
 )
 from crater_model.imagery.stretch import PERCENTILES, strips
 from crater_model.importing.archive import unpacked
@@ -219,6 +221,7 @@ class _Import:
                 try:
                     raster = stack.enter_context(open_raster(image.path, self.percentiles))
                     scene, write = _prepared(scene, raster, image.path)
+                    self.notes.warnings.extend(raster.remarks)
                     if _is_blank(raster):
                         self.notes.count("image(s) show one value everywhere, or nothing",
                                          self.source.name(image.path))
@@ -252,8 +255,13 @@ def _prepared(scene: Scene, raster: Raster, path: Path
     Every pixel is read once here, so that a broken file is found. What has 8 bits passes
     through as it is, unless it could not be read in windows quickly.
     """
-    if isinstance(raster, ArrayRaster):  # a PNG or JPEG, decoded already
-        return scene, path
+    if isinstance(raster, WholeFile):  # a PNG or JPEG, decoded already
+        if raster.as_stored:
+            return scene, path
+        # As it is shown, for readers that know of neither EXIF nor transparency.
+        suffix, write = (".tif", write_8bit) if raster.has_invalid else (".png", _write_png)
+        return (replace(scene, file_name=_with_suffix(scene, suffix), scene="", ground=""),
+                lambda target: write(raster, target))
     assert isinstance(raster, FileRaster)
     stretch = raster.stretch
     if stretch is None:
@@ -261,9 +269,16 @@ def _prepared(scene: Scene, raster: Raster, path: Path
             raster.read(0, top, raster.width, height)
         if raster.plain and (raster.tiled or raster.width * raster.height <= _STRIPED_PX):
             return scene, path
-    name = str(PurePosixPath(scene.file_name).with_suffix(".tif"))
-    return (replace(scene, file_name=name, scene="", ground="", stretch=stretch),
-            lambda target: write_8bit(raster, target))
+    return (replace(scene, file_name=_with_suffix(scene, ".tif"), scene="", ground="",
+                    stretch=stretch), lambda target: write_8bit(raster, target))
+
+
+def _with_suffix(scene: Scene, suffix: str) -> str:
+    return str(PurePosixPath(scene.file_name).with_suffix(suffix))
+
+
+def _write_png(raster: Raster, path: Path) -> None:
+    path.write_bytes(encode_png(read_whole(raster)))
 
 
 def _is_blank(raster: Raster) -> bool:

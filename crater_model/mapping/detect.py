@@ -14,16 +14,18 @@ from typing import Any, cast
 import numpy as np
 
 from crater_model.errors import ConfigError, VersionGone
+from crater_model.imagery.addresses import is_remote
 from crater_model.imagery.raster import Raster, open_raster, read_header
 from crater_model.imagery.stretch import PERCENTILES
 from crater_model.importing.formats import catalogue as catalogues
-from crater_model.mapping.coverage import valid_area
+from crater_model.mapping.coverage import shown_ground
 from crater_model.mapping.craters import Craters
 from crater_model.mapping.formats.coco import Numbers
 from crater_model.mapping.journal import Journal
-from crater_model.mapping.maps import Map
+from crater_model.mapping.maps import Map, same_for_all
 from crater_model.mapping.sweep import OVERLAP, Stream, batched, map_image
-from crater_model.mapping.write import SUFFIXES, write_maps
+from crater_model.mapping.write import ONE_BODY, SUFFIXES, write_maps
+from crater_model.progress import say
 from crater_model.records.manifest import file_entry
 
 _IN_KM = (".scc", ".diam")
@@ -111,8 +113,12 @@ def searched(images: Sequence[str | Path], partial: Path, *, server: str | None 
                    "overlap": OVERLAP}
             with open_raster(path, percentiles) as raster, \
                     Journal(partial / f"{number:04d}", run) as journal:
+                for remark in _remarks(raster):
+                    say(remark)
                 craters = _map(stream, raster, how, threshold, journal)
-                maps.append(Map(str(path), craters, raster.georeference, valid_area(raster),
+                area = shown_ground(raster)
+                maps.append(Map(str(path), craters, raster.georeference,
+                                area.shape if area else None, area.pixels if area else None,
                                 functools.partial(open_raster, path, percentiles)))
         yield maps, {"model": str(model or server),
                      "version": card.get(_SERVED, card.get("version")), **how,
@@ -123,8 +129,9 @@ def check_outputs(outputs: Sequence[Path], images: Sequence[str | Path]) -> None
     """Refuses, before any search, files that could not be written of these images.
 
     Raises:
-      ConfigError: an unknown suffix, a picture of several images, or km of an image without a
-        georeference. DataError: an image cannot be read.
+      ConfigError: an unknown suffix, a picture of several images, km of an image without a
+        georeference, or images of several bodies in one coordinate system. DataError: an image
+        cannot be read.
     """
     for file in outputs:
         if file.suffix.lower() not in SUFFIXES:
@@ -133,12 +140,20 @@ def check_outputs(outputs: Sequence[Path], images: Sequence[str | Path]) -> None
         if file.suffix.lower() == ".png" and len(images) != 1:
             raise ConfigError(f"{file}: a picture shows one image, got {len(images)}; "
                               "choose another suffix or name one image")
-    for path in images:
-        place = read_header(path).georeference
-        for file in outputs:
-            if place is None and file.suffix.lower() in _IN_KM:
-                raise ConfigError(f"{file}: {path} has no georeference, which sizes in km need; "
-                                  "choose another suffix, such as .gpkg or .csv")
+    headers = [(str(path), read_header(path)) for path in images]
+    for file in outputs:
+        for name, header in headers:
+            if header.georeference is None and file.suffix.lower() in _IN_KM:
+                raise ConfigError(f"{file}: {name} {header.lacks}, which sizes in km need; give it "
+                                  "one or choose another suffix, such as .gpkg or .csv")
+        if file.suffix.lower() in ONE_BODY:
+            same_for_all(file, [(name, header.georeference) for name, header in headers])
+
+
+def _remarks(raster: Raster) -> Iterator[str]:
+    if raster.georeference is None:
+        yield f"{raster.name}: {raster.lacks or 'has no georeference'}; it is searched in px"
+    yield from raster.remarks
 
 
 def _map(stream: Stream, raster: Raster, how: dict[str, Any], threshold: float,
@@ -194,6 +209,9 @@ def _model(server: str | None, options: Mapping[str, Any] | None, model: str | P
 
 def _file_state(path: str | Path) -> dict[str, Any]:
     """What tells a file from another, or from itself once it is changed."""
+    if is_remote(path):  # as far as it can be known without reading all of it
+        header = read_header(path)
+        return {"path": str(path), "width": header.width, "height": header.height}
     state = Path(path).stat()
     return {"path": str(path), "bytes": state.st_size, "modified_ns": state.st_mtime_ns}
 

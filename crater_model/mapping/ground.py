@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,6 +17,8 @@ from crater_model.imagery.projection import unwrap, unwrap_ring
 # Straight edges in px are bent on the body: a crater's outline is divided into at least so
 # many pieces, an image's border into so many.
 CRATER_PIECES, BORDER_PIECES = 64, 1024
+# Of a small hole in the mapped ground, so many.
+_LEAST_PIECES = 8
 # A border that runs over a pole is moved inwards by so many px, past it.
 _PAST_POLE = 1e-3
 # Halvings of the way from the inside to a point that is off the body.
@@ -56,23 +59,27 @@ def segmented(polygons: Sequence[shapely.Polygon] | np.ndarray, pieces: int = CR
     return shapely.get_coordinates(shapely.segmentize(rings, longest), return_index=True)
 
 
-def mapped_area(georeference: Georeference, polygon: shapely.Geometry | None = None) -> MappedArea:
+def mapped_area(georeference: Georeference, polygon: shapely.Geometry | None = None,
+                area_px: float | None = None) -> MappedArea:
     """The ground of an image, or of a part of it.
 
     Args:
       polygon: shapely Polygon or MultiPolygon in px, whose holes count; the whole image if
         None. What of it is off the body does not count.
+      area_px: the true area, px, of which the polygon is a simplified outline.
     """
     if polygon is None:
         polygon = shapely.box(0, 0, georeference.width, georeference.height)
+    simplified = 1.0 if area_px is None or not polygon.area else area_px / polygon.area
     polygon = shapely.union_all([_onto_body(p, georeference) for p in shapely.get_parts(polygon)])
-    shape, body = _geodetic(polygon, georeference, BORDER_PIECES), body_of(georeference)
+    longest = 2.0 * (georeference.width + georeference.height) / BORDER_PIECES
+    shape, body = _geodetic(polygon, georeference, longest), body_of(georeference)
     geod = georeference.geod
     flat = pyproj.Proj({"proj": "cea", "a": geod.a, "b": geod.b})
     # Equal in area, and straight where longitudes begin again.
     plane = shapely.transform(shape, lambda p: np.stack(
         [np.radians(p[:, 0]) * geod.a, flat(np.zeros(len(p)), p[:, 1])[1]], axis=1))
-    return MappedArea(_in_system(shape, body, georeference), plane.area / 1e6, body,
+    return MappedArea(_in_system(shape, body, georeference), plane.area / 1e6 * simplified, body,
                       (geod.a / 1000, geod.b / 1000))
 
 
@@ -97,7 +104,8 @@ def on_body(polygons: Sequence[shapely.Polygon] | np.ndarray, georeference: Geor
     rings = np.where(shapely.is_ccw(rings), rings, shapely.reverse(rings))
     made[plain] = shapely.multipolygons(shapely.polygons(rings), indices=np.arange(len(rings)))
     for number in np.flatnonzero(~plain):
-        made[number] = _in_system(_geodetic(polygons[number], georeference, CRATER_PIECES), body,
+        longest = polygons[number].exterior.length / CRATER_PIECES
+        made[number] = _in_system(_geodetic(polygons[number], georeference, longest), body,
                                   georeference)
     return made
 
@@ -118,16 +126,17 @@ def _in_system(shape: shapely.MultiPolygon, body: Body, georeference: Georeferen
         [shapely.geometry.polygon.orient(part) for part in shape.geoms])
 
 
-def _geodetic(shape: shapely.Geometry, georeference: Georeference, pieces: int
+def _geodetic(shape: shapely.Geometry, georeference: Georeference, longest: float
               ) -> shapely.MultiPolygon:
+    """A shape in px on the body, its edges divided into pieces of `longest` px at most."""
     poles = _poles(georeference)
     for point in poles.values():
         if shapely.boundary(shape).distance(point) < _PAST_POLE:
             shape = shape.buffer(-2 * _PAST_POLE)
     made = []
     for part in shapely.get_parts(shape):
-        outer = _ring(part.exterior, georeference, poles, pieces)
-        holes = [_ring(hole, georeference, poles, pieces) for hole in part.interiors]
+        outer = _ring(part.exterior, georeference, poles, longest)
+        holes = [_ring(hole, georeference, poles, longest) for hole in part.interiors]
         made.append(shapely.difference(outer, shapely.union_all(holes)) if holes else outer)
     return _polygons(shapely.union_all(made))
 
@@ -160,9 +169,10 @@ def _poles(georeference: Georeference) -> dict[float, shapely.Point]:
 
 
 def _ring(ring: shapely.LinearRing, georeference: Georeference,
-          poles: dict[float, shapely.Point], pieces: int) -> shapely.Geometry:
+          poles: dict[float, shapely.Point], longest: float) -> shapely.Geometry:
     """What a ring in px encloses, in longitudes of -180..180 and geodetic latitudes."""
     inside = shapely.Polygon(ring)
+    pieces = max(_LEAST_PIECES, math.ceil(ring.length / max(longest, 1e-9) - 1e-6))
     lonlat = georeference.lonlat(segmented([inside], pieces)[0])
     if not np.isfinite(lonlat).all():
         return shapely.MultiPolygon()

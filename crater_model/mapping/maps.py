@@ -12,7 +12,7 @@ import pandas as pd
 import shapely
 
 from crater_model.errors import ConfigError
-from crater_model.imagery.body import Body
+from crater_model.imagery.body import Body, body_of
 from crater_model.imagery.georeference import Georeference
 from crater_model.imagery.raster import Raster
 from crater_model.mapping.craters import Craters
@@ -30,8 +30,9 @@ class Map:
       name: of the image.
       craters: in px of the image.
       georeference: the image's place, or None.
-      area: shapely Polygon or MultiPolygon in px of what was searched and has data; the
+      area: shapely Polygon or MultiPolygon in px of what was searched and shows ground; the
         whole image if None.
+      area_px: its true area, px, where the polygon is a simplified one.
       open: opens the image for pictures of it; needed by `.png` and, for samples, `.html`.
     """
 
@@ -39,6 +40,7 @@ class Map:
     craters: Craters
     georeference: Georeference | None = None
     area: shapely.Geometry | None = None
+    area_px: float | None = None
     open: Callable[[], Raster] | None = None
 
     @functools.cached_property
@@ -51,7 +53,7 @@ class Map:
         """The searched ground; None without a georeference."""
         if self.georeference is None:
             return None
-        return mapped_area(self.georeference, self.area)
+        return mapped_area(self.georeference, self.area, self.area_px)
 
     @property
     def ground(self) -> MappedArea:
@@ -92,14 +94,24 @@ def one_body(path: str | Path, maps: Sequence[Map]) -> Body | None:
     Raises:
       ConfigError: they show several, or some have no georeference.
     """
-    bodies = {None if m.mapped is None else m.mapped.body.name: m for m in maps}
-    if len(bodies) > 1:
-        (one, first), (other, second) = list(bodies.items())[:2]
-        raise ConfigError(f"{path}: one file has one coordinate system, but {first.name} shows "
-                          f"{one or 'no known place'} and {second.name} "
-                          f"{other or 'no known place'}; write a file for each")
-    only = next(iter(maps), None)
-    return only.mapped.body if only and only.mapped else None
+    return same_for_all(path, [(m.name, m.georeference) for m in maps])
+
+
+def same_for_all(path: str | Path, images: Sequence[tuple[str, Georeference | None]]
+                 ) -> Body | None:
+    """The same of names and georeferences."""
+    if not images:
+        return None
+    (first, place), *others = images
+    body = None if place is None else body_of(place)
+    for name, georeference in others:
+        other = None if georeference is None else body_of(georeference)
+        if body is other is None or (body and other and body.is_same(other)):
+            continue
+        one, two = (str(b) if b else "no known place" for b in (body, other))
+        raise ConfigError(f"{path}: one file has one coordinate system, but {first} shows "
+                          f"{one} and {name} {two}; write a file for each")
+    return body
 
 
 def require_ground(path: str | Path, maps: Sequence[Map]) -> Body:

@@ -24,6 +24,8 @@ _WRITERS: dict[str, Callable[..., Path]] = {
     ".scc": craterstats.write_scc, ".diam": craterstats.write_diam, ".json": coco.write,
     ".png": picture.write, ".html": report.write}
 SUFFIXES = tuple(_WRITERS)
+# Those with one coordinate system, in which all images must lie.
+ONE_BODY = (".gpkg", ".geojson", ".scc", ".diam", ".html")
 
 
 def write_maps(path: str | Path, maps: Sequence[Map], *,

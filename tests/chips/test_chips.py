@@ -283,7 +283,8 @@ def save_tiff(folder, pixels, rings=(), block=16, sparse=True, **profile):
 
 
 def half_empty():
-    """160 x 96 px of 100, 140, ...; nothing left of x = 56 and nothing in one spot."""
+    """160 x 96 px of 100, 140, ...; nothing left of x = 56, and a shadow, of which a file with 0
+    as no-data says that it is nothing too."""
     pixels = np.full((96, 160), 100, np.uint8)
     pixels[:, 120:] = 140
     pixels[:, :56] = 0
@@ -304,7 +305,8 @@ def test_chips_without_data_are_left_out_and_holes_are_filled(tmp_path, sparse):
     images = {chip.file_name: chips.read_image(chip) for chip in chips.scenes}
     assert sorted({name[-16:-11] for name in images}) == ["00040", "00080", "00120"]
     assert (images["map_tif_s1_x00040_y00000.png"] == 100).all()  # 100 is the rest's mean
-    assert (images["map_tif_s1_x00080_y00028.png"] == 100).all()
+    shadow = images["map_tif_s1_x00080_y00028.png"] == 0
+    assert shadow[12:22, 20:24].all() and shadow.sum() == 40  # as it is, and no hole
     report = cut_chips(tmp_path / "d", tmp_path / "c", 40, [1.0], overlap=0.0, min_valid=0.61)
     assert (report.chips, report.left_out_invalid) == (6, 6)
     report = cut_chips(tmp_path / "d", tmp_path / "c", 40, [1.0], overlap=0.0, min_valid=0)
@@ -506,7 +508,8 @@ def test_chips_without_data_are_never_drawn(tmp_path, sparse):
     assert (report.chips, report.left_out_invalid, report.left_out_empty) == (4, 3, 5)
     chips = load_dataset(tmp_path / "c")
     assert [len(c.instances) for c in chips.scenes] == [1, 1, 0, 0]
-    assert min(chips.read_image(c).min() for c in chips.scenes) == 100
+    assert {int(v) for c in chips.scenes for v in np.unique(chips.read_image(c))} <= {0, 100, 140}
+    assert sum(int((chips.read_image(c) == 0).sum()) for c in chips.scenes) <= 40  # the shadow
 
 
 def test_passing_scenes_without_craters_are_drawn_too(tmp_path, make_dataset):

@@ -41,22 +41,25 @@ def georeferenced_images(source: Source, notes: Notes) -> list[tuple[Path, Geore
     Raises:
       DataError: none says where it lies.
     """
-    found, unplaced = [], 0
+    found, unplaced, first = [], 0, ""
     for path in source.images:
         try:
-            georeference = read_header(path).georeference
+            _, _, georeference, lacks = read_header(path)
         except DataError as error:
             notes.problems.append(str(error))
             continue
         if georeference is None:
             unplaced += 1
-            notes.count("image(s) without a georeference were left out", source.name(path))
+            why = f"{source.name(path)} {lacks}"
+            first = first or why
+            notes.count("image(s) without a georeference were left out", why)
         else:
             found.append((path, georeference))
     if not found:
         raise DataError(f"{source.image_root}: has {unplaced} image(s) without and none with a "
-                        "georeference, but the labels are longitudes and latitudes; give GeoTIFF "
-                        "images or add world files and .aux.xml")
+                        f"georeference{f' ({first})' if first else ''}, but the labels are "
+                        "longitudes and latitudes; give GeoTIFF images or add world files and "
+                        ".aux.xml")
     return found
 
 

@@ -20,6 +20,10 @@ from crater_model.imagery.raster import SUFFIXES
 # More files than this are no data set but a disk.
 _MOST_FILES = 1_000_000
 
+# Images of these suffixes count only where images are named: they are the notes of other programs,
+# or show again what lies beside them.
+_NAMED_ONLY = (".xml", ".vrt")
+
 
 class Bad(ValueError):
     """What is wrong with one label or image; the text follows its name."""
@@ -146,7 +150,7 @@ class Source:
         self.image_root = self.root if images is None else (
             images if images.is_dir() else images.parent)
         self.images = [p for p in candidates if p.suffix.lower() in SUFFIXES
-                       and not (p.suffix.lower() == ".xml" and images is None)]
+                       and not (p.suffix.lower() in _NAMED_ONLY and images is None)]
         self._by_name: dict[str, list[Path]] = defaultdict(list)
         self._by_stem: dict[str, list[Path]] = defaultdict(list)
         for image in self.images:

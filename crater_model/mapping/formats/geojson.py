@@ -64,9 +64,12 @@ def _about(body: Body | None) -> dict[str, Any]:
              "coordinates": f"longitude east and {body.latitudes} latitude in degrees on this body"}
     if body.code is not None:
         authority, code = body.code.split(":")
-        about["crs"] = {"type": "name",
-                        "properties": {"name": f"urn:ogc:def:crs:{authority}::{code}"}}
-    return about
+        name = f"urn:ogc:def:crs:{authority}::{code}"
+    elif body.name != "Earth":
+        name = body.proj4  # or readers would take it for the Earth
+    else:
+        return about
+    return {**about, "crs": {"type": "name", "properties": {"name": name}}}
 
 
 def _features(shapes: np.ndarray, rows: list[dict], body: Body | None) -> Iterator[dict]:
