@@ -33,6 +33,7 @@ from crater_model.importing.archive import unpacked
 from crater_model.importing.formats import FORMATS
 from crater_model.importing.formats.source import Bad, LabelledImage, Notes, Reading, Source
 from crater_model.importing.labels import DiametersKm, finish
+from crater_model.importing.nothing import refuse_nothing
 from crater_model.progress import track
 
 NAMES = tuple(reader.NAME for reader in FORMATS)
@@ -111,6 +112,8 @@ def import_dataset(source: str | Path, out_dir: str | Path, format: str | None =
         reading = reader.read(found, files, notes)
         _remark(found, reading, files, unread, notes)
         work = _Import(found, reading, notes, skip_bad, (low, high), diameters_km)
+        if not work.has_labels:
+            refuse_nothing(source, out_dir, notes)
         info = {"description": f"imported from {Path(source).name}", "format": reader.NAME,
                 "created_by": f"crater_model {crater_model.__version__}",
                 "label_files": len(files), "label_files_sha256": _digest(files)}
@@ -198,15 +201,20 @@ class _Import:
                                "no image is left to import")
         return scenes
 
+    @property
+    def has_labels(self) -> bool:
+        return any(scene.instances for scene, _ in self.scenes)
+
     def _refuse_problems(self) -> None:
         if self.notes.problems and not self.skip_bad:
             raise DataProblems(self.notes.problems, "leave them out with --skip-bad")
 
     def write(self, out_dir: Path, info: dict) -> None:
         info = dict(info)
-        save_dataset(out_dir, self._images(info), self.label_map, info)
+        save_dataset(out_dir, self._images(out_dir, info), self.label_map, info)
 
-    def _images(self, info: dict) -> Iterator[tuple[Scene, Path | Callable[[Path], None]]]:
+    def _images(self, out_dir: Path, info: dict
+                ) -> Iterator[tuple[Scene, Path | Callable[[Path], None]]]:
         for scene, image in track(self.scenes, "writing images"):
             with ExitStack() as stack:
                 try:
@@ -226,6 +234,8 @@ class _Import:
                 yield scene, write
         if not self.count["images"]:
             raise DataProblems(self.notes.problems, "no image is left to import")
+        if self.has_labels and not self.count["instances"]:
+            refuse_nothing(self.source.path, out_dir, self.notes)
         # Only now is all known, and `info` is written last.
         info.update(warnings=self.notes.warnings, left_out=self.notes.problems)
 

@@ -41,7 +41,7 @@ def _finish(label: Label, image: Header, class_ids: Mapping[str, int],
             diameters_km: DiametersKm, notes: Notes) -> Instance | None:
     if label.centre is not None and not (0 <= label.centre[0] < image.width
                                          and 0 <= label.centre[1] < image.height):
-        notes.count("label(s) whose centre lies outside the image were left out", label.where)
+        notes.lose("label(s) whose centre lies outside the image were left out", label.where)
         return None
     everything = np.concatenate(label.rings) if label.rings else np.zeros((0, 2))
     if not len(everything) or not (np.abs(everything) < _FARTHEST_PX).all():
@@ -52,8 +52,8 @@ def _finish(label: Label, image: Header, class_ids: Mapping[str, int],
         diameter = image.georeference.diameter_km(label.rings)
     if diameters_km is not None and diameter is not None and not (
             diameters_km[0] <= diameter <= diameters_km[1]):
-        notes.count(f"label(s) outside {diameters_km[0]:g} to {diameters_km[1]:g} km were left out",
-                    label.where)
+        notes.lose(f"label(s) outside {diameters_km[0]:g} to {diameters_km[1]:g} km were left out",
+                   label.where)
         return None
     rings = _inside(label, everything, image, notes)
     rings, area, repaired = outline.repair(rings)

@@ -206,7 +206,7 @@ class _File:
             raise Bad(f"is of the image {shown(entry['image_id'])}, which is not listed; correct "
                       "its image_id")
         if found.image is None:
-            self.notes.count("annotation(s) are of images that cannot be used", where)
+            self.notes.lose("annotation(s) are of images that cannot be used", where)
             return
         where += f" (image {found.shown})"
         with self.notes.entry(where):

@@ -12,6 +12,7 @@ from crater_model.errors import DataError
 from crater_model.imagery.georeference import Georeference
 from crater_model.imagery.raster import read_header
 from crater_model.importing.formats.source import Label, Notes, Source
+from crater_model.importing.formats.whereabouts import whereabouts
 from crater_model.progress import track
 
 # Rims that are drawn at once.
@@ -113,15 +114,17 @@ def place(craters: Craters, images: Sequence[tuple[Path, Georeference]],
         large = _large_enough(craters, lonlat, centres, chosen, georeference)
         if len(large) < len(chosen):
             small = np.setdiff1d(chosen, large)
-            notes.count("crater(s) of less than a pixel across were left out",
-                        craters.where(small[0]), len(small))
+            notes.lose("crater(s) of less than a pixel across were left out",
+                       craters.where(small[0]), len(small))
         parts = [large[i:i + _ROWS] for i in range(0, len(large), _ROWS)]
         for part in track(parts, f"drawing craters on {path.name}") if len(parts) > 1 else parts:
             labels[path] += _labels(craters, part, lonlat, centres, georeference, notes)
     nowhere = np.flatnonzero(~somewhere)
     if len(nowhere):
-        notes.count("crater(s) of the catalogue lie in no image", craters.where(nowhere[0]),
-                    len(nowhere))
+        notes.lose("crater(s) of the catalogue lie in no image", craters.where(nowhere[0]),
+                   len(nowhere))
+        if not somewhere.any():
+            notes.hints.append(whereabouts(lonlat, *images[-1]))
 
 
 def is_inside(centres: np.ndarray, georeference: Georeference) -> np.ndarray:
@@ -152,8 +155,8 @@ def _labels(craters: Craters, chosen: np.ndarray, lonlat: np.ndarray, centres: n
     for ring, size, index in zip(rings, sizes, chosen, strict=True):
         where = craters.where(index)
         if not np.isfinite(size):
-            notes.count("crater(s) were left out that the image's projection cannot show whole",
-                        where)
+            notes.lose("crater(s) were left out that the image's projection cannot show whole",
+                       where)
             continue
         x, y = centres[index]
         step = next((step for limit, step in _SMALL_PX if size < limit), 1)

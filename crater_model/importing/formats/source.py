@@ -82,10 +82,17 @@ class Reading:
 
 
 class Notes:
-    """What a reader has to say: problems (what cannot be used) and counted remarks."""
+    """What a reader has to say: problems (what cannot be used) and counted remarks.
+
+    Attributes:
+      problems: a line each.
+      hints: why no label may fit, said only where none is left.
+    """
 
     def __init__(self) -> None:
         self.problems: list[str] = []
+        self.hints: list[str] = []
+        self._lost: set[str] = set()
         self._counts: Counter[str] = Counter()
         self._examples: dict[str, str] = {}
 
@@ -102,6 +109,17 @@ class Notes:
         """Counts something that was put right or left out on purpose; one line a text."""
         self._counts[text] += number
         self._examples.setdefault(text, example)
+
+    def lose(self, text: str, example: str = "", number: int = 1) -> None:
+        """`count` of labels that were left out on purpose."""
+        self._lost.add(text)
+        self.count(text, example, number)
+
+    @property
+    def lost(self) -> list[tuple[str, int, str]]:
+        """What was left out: text, number of labels and the first of them."""
+        return [(text, number, self._examples[text]) for text, number in self._counts.items()
+                if text in self._lost and number]
 
     @property
     def warnings(self) -> list[str]:
