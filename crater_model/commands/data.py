@@ -54,11 +54,13 @@ def dataset(commands) -> None:
     def chips(options) -> Values:
         from crater_model.chips import cut_chips
 
-        return cut_chips(options.directory, options.out, options.size, scales=options.scales,
-                         overlap=options.overlap, min_visible=options.min_visible,
-                         min_diameter=options.min_diameter, min_valid=options.min_valid,
-                         max_craters=options.max_craters, empties=options.empties,
-                         seed=options.seed).to_dict()
+        report = cut_chips(options.directory, options.out, options.size, scales=options.scales,
+                           overlap=options.overlap, min_visible=options.min_visible,
+                           min_diameter=options.min_diameter, min_valid=options.min_valid,
+                           max_craters=options.max_craters, empties=options.empties,
+                           seed=options.seed, splits=options.splits)
+        warn([report.splitting] if report.splitting else [], [])
+        return report.to_dict()
 
     def import_(options) -> Values:
         from crater_model.importing.dataset import import_dataset
@@ -107,7 +109,10 @@ def dataset(commands) -> None:
     command.add_argument("--empties", type=float, default=None, metavar="RATIO",
                          help="chips without craters per chip with some; all by default")
     command.add_argument("--seed", type=int, default=0, metavar="N",
-                         help="which empty chips stay")
+                         help="which empty chips stay, and which of equally good cuts is made")
+    command.add_argument("--splits", type=shares, default=(0.7, 0.15, 0.15), metavar="A,B,C",
+                         help="shares of train, validation and test: of a scene that is cut into "
+                         "blocks where there are fewer scenes than splits")
 
 
 def records(commands) -> None:
@@ -115,8 +120,10 @@ def records(commands) -> None:
         from crater_model.records.show import summarize
         from crater_model.records.write import write_records
 
-        write_records(options.dataset, options.out, splits=options.splits,
-                      shards=options.shards, full_masks=options.full_masks, seed=options.seed)
+        made = write_records(options.dataset, options.out, splits=options.splits,
+                             shards=options.shards, full_masks=options.full_masks,
+                             seed=options.seed)
+        warn([words] if (words := made.splitting["words"]) else [], [])
         return summarize(options.out)
 
     def show(options) -> Values:
