@@ -71,9 +71,10 @@ def test_import_then_chips_then_records(tmp_path, capsys):
         "mask": 2}
     chips = crater(capsys, "dataset", "chips", tmp_path / "data", tmp_path / "chips", "--size", 40,
                    "--scales", "1,0.5", "--overlap", 0, "--empties", 0, "--max-craters", 1,
-                   "--min-valid", 0.9)
+                   "--min-valid", 0.9, "--splits", "1,0,0")
     assert chips["left_out_empty"] > 0 and chips["lost"] == 0
-    records = crater(capsys, "records", "write", tmp_path / "chips", tmp_path / "records")
+    records = crater(capsys, "records", "write", tmp_path / "chips", tmp_path / "records",
+                     "--splits", "1,0,0")
     assert sum(split["images"] for split in records["splits"].values()) == chips["chips"]
     manifest = json.loads((tmp_path / "records/manifest.json").read_text())
     assert manifest["stretch_percentiles"] == [1, 99]

@@ -76,8 +76,8 @@ def dataset(commands) -> None:
                          help="a folder with labels and images, a label file or a .zip")
     command.add_argument("directory", metavar="DIR", help="where the data set goes")
     command.add_argument("--format", default=None, metavar="F",
-                         help="of the labels: coco, via, cvat, labelme, yolo, vector, catalogue "
-                         "or masks; recognised by default")
+                         help="of the labels: coco, via, cvat, labelme, labelstudio, voc, yolo, "
+                         "vector, catalogue or masks; recognised by default")
     command.add_argument("--images", default=None, metavar="PATH",
                          help="an image or a folder with images, where they are elsewhere")
     command.add_argument("--skip-bad", action="store_true",

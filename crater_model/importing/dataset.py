@@ -30,6 +30,7 @@ from crater_model.imagery.raster import (
 )
 from crater_model.imagery.stretch import PERCENTILES, strips
 from crater_model.importing.archive import unpacked
+from crater_model.importing.embedded import with_embedded
 from crater_model.importing.formats import FORMATS
 from crater_model.importing.formats.source import Bad, LabelledImage, Notes, Reading, Source
 from crater_model.importing.labels import DiametersKm, finish
@@ -102,8 +103,7 @@ def import_dataset(source: str | Path, out_dir: str | Path, format: str | None =
                           "to 100, such as 0.5,99.5")
     if format is not None and format not in NAMES:
         raise ConfigError(f"format: got {format!r}, expected one of {', '.join(NAMES)}")
-    with unpacked(source) as path:
-        found = Source(path, images)
+    with unpacked(source) as path, with_embedded(Source(path, images)) as found:
         notes = Notes()
         reader, files, others, unread = _recognise(found, format)
         if others:
@@ -184,7 +184,7 @@ class _Import:
         ids = {name: number for number, name in self.label_map.items()}
         scenes: list[tuple[Scene, LabelledImage]] = []
         taken: set[Path] = set()
-        names = _names([image.path for image in reading.images])
+        names = _names([image.path for image in reading.images], set(self.source.embedded.values()))
         for image in track(reading.images, "reading labels"):
             with self.notes.entry(self.source.name(image.path)):
                 if image.path in taken:
@@ -294,15 +294,18 @@ def _label_map(reading: Reading) -> dict[int, str]:
     return dict(enumerate(names or ["crater"], start=1))
 
 
-def _names(paths: Sequence[Path]) -> dict[Path, str]:
+def _names(paths: Sequence[Path], apart: set[Path]) -> dict[Path, str]:
     """Names below `images/`: the path below what all have in common, without a suffix's
-    difference being the only one (a.tif and a.png)."""
-    unique = sorted(set(paths))
+    difference being the only one (a.tif and a.png). Those `apart` are in a folder of their own
+    each, and have a common name only where several are called the same."""
+    unique = sorted(set(paths) - apart)
+    own = Counter(path.name.lower() for path in {*apart, *unique})
+    names = {path: path.name if own[path.name.lower()] == 1 else
+             f"{path.stem}_{path.parent.name}{path.suffix}" for path in apart & set(paths)}
     if not unique:
-        return {}
+        return names
     common = Path(os.path.commonpath([path.parent for path in unique]))
     stems = Counter(path.with_suffix("").as_posix().lower() for path in unique)
-    names = {}
     for path in unique:
         name = PurePosixPath(path.relative_to(common).as_posix())
         if stems[path.with_suffix("").as_posix().lower()] > 1:

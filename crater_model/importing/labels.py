@@ -55,11 +55,23 @@ def _finish(label: Label, image: Header, class_ids: Mapping[str, int],
         notes.lose(f"label(s) outside {diameters_km[0]:g} to {diameters_km[1]:g} km were left out",
                    label.where)
         return None
+    if label.holes or _has_hole(label.rings):
+        notes.count("label(s) have a hole, which was filled", label.where)
     rings = _inside(label, everything, image, notes)
     rings, area, repaired = outline.repair(rings)
     if repaired:
         notes.count("outline(s) crossed themselves and were repaired", label.where)
     return Instance(0, class_ids[label.name], rings, area, label.crowd, label.source, diameter)
+
+
+def _has_hole(rings: outline.Rings) -> bool:
+    """Whether a ring lies within another, which tools mean as a hole."""
+    if len(rings) < 2:
+        return False
+    shapes = [shapely.make_valid(shapely.Polygon(ring)) for ring in rings]
+    tree = shapely.STRtree(shapes)
+    inside, outside = tree.query(shapes, predicate="within")
+    return bool((inside != outside).any())
 
 
 def _inside(label: Label, everything: np.ndarray, image: Header, notes: Notes) -> outline.Rings:

@@ -15,7 +15,19 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from crater_model.importing.formats import catalogue, coco, cvat, labelme, masks, vector, via, yolo
+from crater_model.importing.formats import (
+    catalogue,
+    coco,
+    cvat,
+    labelme,
+    labelstudio,
+    masks,
+    vector,
+    via,
+    voc,
+    yolo,
+)
 
 # In the order in which they are tried; where files of several are found, the first counts.
-FORMATS: tuple[ModuleType, ...] = (coco, via, cvat, labelme, yolo, vector, catalogue, masks)
+FORMATS: tuple[ModuleType, ...] = (
+    coco, via, cvat, labelme, labelstudio, voc, yolo, vector, catalogue, masks)

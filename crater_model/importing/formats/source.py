@@ -38,6 +38,8 @@ class Label:
       where: its place in the file, for messages ("craters.json: image a.png, region 3").
       crowd: a group marked as one.
       diameter_km: where the label says it.
+      annotator: who drew it, where several people labelled one image.
+      holes: whether it has a hole, which was filled.
       centre: x, y in px; given where labels are of the map, not of the image: one whose
         centre lies outside the image belongs to another image and is left out.
     """
@@ -49,6 +51,8 @@ class Label:
     crowd: bool = False
     diameter_km: float | None = None
     centre: tuple[float, float] | None = None
+    annotator: str = ""
+    holes: bool = False
 
 
 @dataclass(eq=False)
@@ -60,12 +64,14 @@ class LabelledImage:
       labels: any number, none included.
       split: "train", "validation" or "test" where the source says so.
       size: (width, height) px that the labels were made for, where the file says so.
+      annotators: who labelled it, also without finding anything; none where one set is all.
     """
 
     path: Path
     labels: list[Label] = field(default_factory=list)
     split: str | None = None
     size: tuple[int, int] | None = None
+    annotators: tuple[str, ...] = ()
 
 
 @dataclass(eq=False)
@@ -136,6 +142,7 @@ class Source:
       files: candidates for label files, sorted; just the one where a file was named.
       images: every image file, sorted. Where label files and images are named apart
         (`images`), only those images.
+      embedded: label file -> the image that is inside it, where it is nowhere else.
     """
 
     def __init__(self, path: str | Path, images: str | Path | None = None):
@@ -159,6 +166,7 @@ class Source:
             images if images.is_dir() else images.parent)
         self.images = [p for p in candidates if p.suffix.lower() in SUFFIXES
                        and not (p.suffix.lower() == ".xml" and images is None)]
+        self.embedded: dict[Path, Path] = {}
         self._by_name: dict[str, list[Path]] = defaultdict(list)
         self._by_stem: dict[str, list[Path]] = defaultdict(list)
         for image in self.images:
@@ -171,7 +179,15 @@ class Source:
 
     def name(self, path: Path) -> str:
         """What messages call a file: its path below the root."""
+        holder = next((file for file, image in self.embedded.items() if image == path), None)
+        if holder is not None:
+            return f"{self.name(holder)} (its imageData)"
         return str(path.relative_to(self.root)) if path.is_relative_to(self.root) else str(path)
+
+    def add_embedded(self, file: Path, image: Path) -> None:
+        """Takes an image that was inside a label file; it is found by that file alone."""
+        self.embedded[file] = image
+        self.images.append(image)
 
     def find_image(self, said: object, beside: Path, any_suffix: bool = False) -> Path:
         """The image file that a label file calls `said`.
