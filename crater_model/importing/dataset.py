@@ -30,6 +30,7 @@ from crater_model.imagery.raster import (
 )
 from crater_model.imagery.stretch import PERCENTILES, strips
 from crater_model.importing.archive import unpacked
+from crater_model.importing.classes import CRATER, spellings
 from crater_model.importing.embedded import with_embedded
 from crater_model.importing.formats import FORMATS
 from crater_model.importing.formats.source import Bad, LabelledImage, Notes, Reading, Source
@@ -175,13 +176,12 @@ class _Import:
                  percentiles: tuple[float, float], diameters_km: DiametersKm):
         self.source, self.notes, self.skip_bad = source, notes, skip_bad
         self.percentiles, self.diameters_km = percentiles, diameters_km
-        self.label_map = _label_map(reading)
+        self.label_map, self.ids = _label_map(reading, notes)
         self.count: Counter[str] = Counter()
         self.sources: Counter[str] = Counter()
         self.scenes = self._plan(reading)
 
     def _plan(self, reading: Reading) -> list[tuple[Scene, LabelledImage]]:
-        ids = {name: number for number, name in self.label_map.items()}
         scenes: list[tuple[Scene, LabelledImage]] = []
         taken: set[Path] = set()
         names = _names([image.path for image in reading.images], set(self.source.embedded.values()))
@@ -191,7 +191,7 @@ class _Import:
                     raise Bad("is labelled twice; merge the two entries")
                 taken.add(image.path)
                 header = _header(image)
-                instances = finish(image.labels, header, ids, self.diameters_km, self.notes)
+                instances = finish(image.labels, header, self.ids, self.diameters_km, self.notes)
                 scenes.append((Scene(
                     len(scenes), names[image.path], header.width, header.height, instances,
                     split=image.split, georeference=header.georeference), image))
@@ -287,11 +287,18 @@ def _header(image: LabelledImage) -> Header:
     return header
 
 
-def _label_map(reading: Reading) -> dict[int, str]:
-    """Class names in the source's order, then the others by name; ids from 1."""
+def _label_map(reading: Reading, notes: Notes) -> tuple[dict[int, str], dict[str, int]]:
+    """Class ids from 1 -> names, in the source's order and then by name; and every spelling's
+    id."""
     used = {label.name for image in reading.images for label in image.labels}
-    names = [*dict.fromkeys(reading.classes), *sorted(used - set(reading.classes))]
-    return dict(enumerate(names or ["crater"], start=1))
+    said = [*dict.fromkeys(reading.classes), *sorted(used - set(reading.classes))]
+    written = spellings(said or [CRATER])
+    for name, chosen in written.items():
+        if name in used and name.strip() != chosen:
+            notes.count("spelling(s) of a class were taken as another's", f"{name!r} as {chosen!r}")
+    names = list(dict.fromkeys(written.values()))
+    return (dict(enumerate(names, start=1)),
+            {name: names.index(chosen) + 1 for name, chosen in written.items()})
 
 
 def _names(paths: Sequence[Path], apart: set[Path]) -> dict[Path, str]:
