@@ -35,6 +35,7 @@ class Instance:
       source: what was drawn: "outline", "mask", "ellipse", "circle", "box" or "catalogue";
         of the last four the outline is an ellipse made here.
       diameter_km: of the whole object on the ground, where it is known.
+      annotator: who drew it, where several people labelled the image.
     """
 
     id: int
@@ -44,6 +45,7 @@ class Instance:
     crowd: bool = False
     source: str = "outline"
     diameter_km: float | None = None
+    annotator: str = ""
 
     @functools.cached_property
     def box(self) -> tuple[float, float, float, float]:
@@ -74,6 +76,7 @@ class Scene:
       ground: what it shows; images that share it never stand in two splits. Empty: scene.
       georeference: its place on a body, or None.
       stretch: how its 8 bits were made from more, or None.
+      annotators: who labelled it, also without finding anything; none where one set is all.
       part: (file_name, x, y) where it is no file but a window of that one (see `parts`).
     """
 
@@ -90,6 +93,7 @@ class Scene:
     georeference: Georeference | None = None
     stretch: Stretch | None = None
     part: tuple[str, int, int] | None = None
+    annotators: tuple[str, ...] = ()
 
     def __post_init__(self):
         if not self.scene:

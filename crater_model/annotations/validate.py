@@ -32,7 +32,8 @@ class DatasetReport:
     Attributes:
       problems: one clear line each; the data set can be used only if there is none.
       warnings: one line each; what was put right or looks odd.
-      statistics: see `describe`; also duplicates (pairs of labels of one crater),
+      statistics: see `describe`; also annotators (name -> labels, where several people labelled
+        images; all else is of the set that is used), duplicates (pairs of labels of one crater),
         look_alikes and overlapping (images that show what one of another scene shows, told
         by their pixels and by their places on the map), compared (what of the pixels), and
         fingerprint (None if there are problems); JSON values only.
@@ -64,7 +65,7 @@ def check_dataset(folder: str | Path) -> DatasetReport:
                                 images.previews)
     twice = [(scene, pair) for scene in dataset.scenes for pair in same_craters(scene)]
     statistics = {
-        **describe(dataset), "duplicates": len(twice),
+        **describe(dataset), "annotators": parsed.annotators, "duplicates": len(twice),
         "look_alikes": _count(shared.alike), "overlapping": _count(shared.overlapping),
         "compared": ("whole images and parts" if len(dataset.scenes) <= MOST_WITH_PARTS
                      else "whole images only"),

@@ -67,10 +67,23 @@ def dataset(commands) -> None:
 
         report = import_dataset(
             options.source, options.directory, options.format, options.images, options.skip_bad,
-            options.percentiles, options.diameters_km)
+            options.percentiles, options.diameters_km, options.annotator)
         warn(report.warnings, report.problems)
         return report.to_dict()
 
+    def agree(options) -> Values:
+        from crater_model.annotations.agreement import agreement, table
+
+        found = agreement(options.directory, options.rule, options.min_diameter)
+        return {**found, "_text": table(found)}
+
+    command = add_command(commands, "agreement", "score several people's labels against each "
+                          "other", agree)
+    command.add_argument("directory", metavar="DIR", help="a data set with their labels")
+    command.add_argument("--rule", choices=("outline", "catalogue"), default="outline",
+                         help="by which two labels are one crater")
+    command.add_argument("--min-diameter", type=float, default=0.0, metavar="PX",
+                         help="smallest crater that counts, px")
     command = add_command(commands, "import", "read labels of any known form", import_)
     command.add_argument("source", metavar="SOURCE",
                          help="a folder with labels and images, a label file or a .zip")
@@ -86,6 +99,9 @@ def dataset(commands) -> None:
                          help="between which values of more than 8 bits are stretched")
     command.add_argument("--diameters-km", type=pair, default=None, metavar="MIN,MAX",
                          help="range of the diameters taken, where they are known")
+    command.add_argument("--annotator", default=None, metavar="NAME",
+                         help="whose labels are used where several people labelled the same "
+                         "images; their consensus by default")
     command = add_command(commands, "check", "validate a data set and describe it", check)
     command.add_argument("directory", metavar="DIR", help="a data set")
     command.add_argument("--report", metavar="FILE.html", help="one self-contained page")

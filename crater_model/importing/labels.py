@@ -61,7 +61,8 @@ def _finish(label: Label, image: Header, class_ids: Mapping[str, int],
     rings, area, repaired = outline.repair(rings)
     if repaired:
         notes.count("outline(s) crossed themselves and were repaired", label.where)
-    return Instance(0, class_ids[label.name], rings, area, label.crowd, label.source, diameter)
+    return Instance(0, class_ids[label.name], rings, area, label.crowd, label.source, diameter,
+                    label.annotator)
 
 
 def _has_hole(rings: outline.Rings) -> bool:

@@ -22,6 +22,7 @@ from crater_model.annotations.scene import SPLITS
 from crater_model.errors import DataError
 from crater_model.imagery.raster import read_header
 from crater_model.importing.formats.run_lengths import outlines_of_runs
+from crater_model.importing.formats.sets import Sets
 from crater_model.importing.formats.source import (
     Bad,
     Label,
@@ -83,11 +84,14 @@ def read(source: Source, files: list[Path], notes: Notes) -> Reading:
     Raises:
       DataError: a file is not JSON or has no lists `images` and `annotations`.
     """
-    images: dict[Path, LabelledImage] = {}
+    sets = Sets(source)
     classes: dict[str, None] = {}
     for path in files:
-        classes |= dict.fromkeys(_File(source, path, notes, images).read())
-    return Reading([images[path] for path in sorted(images)], tuple(classes))
+        file = _File(source, path, notes)
+        classes |= dict.fromkeys(file.read())
+        for image in file.images.values():
+            sets.add(path, image)
+    return Reading(sets.images(notes), tuple(classes))
 
 
 @dataclass(eq=False)
@@ -102,12 +106,12 @@ class _Entry:
 
 @dataclass(eq=False)
 class _File:
-    """One JSON file while it is read; `images` is what all files have given so far."""
+    """One JSON file while it is read; `images` is what it has given so far."""
 
     source: Source
     path: Path
     notes: Notes
-    images: dict[Path, LabelledImage]
+    images: dict[Path, LabelledImage] = field(default_factory=dict)
     names: dict[Id, str] = field(default_factory=dict)
     entries: dict[Id, _Entry] = field(default_factory=dict)
     seen: set[Id] = field(default_factory=set)
@@ -172,7 +176,7 @@ class _File:
                           f"{image.split} and {shown(image.size)} where it is listed before; "
                           "delete one of the entries")
         self.entries[key].image = self.images.setdefault(
-            path, LabelledImage(path, split=split, size=size))
+            path, LabelledImage(path, split=split, size=size, annotators=_people(entry)))
 
     def _find(self, said: object) -> Path:
         """The image's file; of several of its name the one in the folder of the file's
@@ -246,6 +250,7 @@ class _File:
                 raise Bad(f"has the diameter_km {diameter:g}, expected more than 0; correct it")
         self.used.add(category)
         return Label(rings, self.names[category], drawn or made, where, crowd, diameter,
+                     annotator=who if isinstance(who := entry.get("annotator"), str) else "",
                      holes=holes)
 
 
@@ -277,6 +282,13 @@ def _rings(entry: dict, image: _Entry) -> tuple[outline.Rings, str, bool]:
     angle = 0.0 if turn is None else number(turn, "rotation")
     ring = outline.ellipse(x + width / 2, y + height / 2, width / 2, height / 2, angle)
     return (ring,), "box", False
+
+
+def _people(entry: dict) -> tuple[str, ...]:
+    """Who labelled an image, where it says so (this project's own key)."""
+    said = entry.get("annotators")
+    return tuple(filter(None, said)) if isinstance(said, list) and all(
+        isinstance(name, str) for name in said) else ()
 
 
 def _file_size(image: _Entry) -> tuple[int, int]:

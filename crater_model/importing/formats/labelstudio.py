@@ -76,6 +76,10 @@ def read(source: Source, files: list[Path], notes: Notes) -> Reading:
             where = f"{name}: task {place}"
             with notes.entry(where):
                 _read_task(source, file, task, where, images, notes)
+    if not any(len(image.annotators) > 1 for image in images.values()):
+        for image in images.values():
+            image.annotators = ()
+            image.labels = [replace(label, annotator="") for label in image.labels]
     return Reading([images[path] for path in sorted(images)])
 
 
@@ -90,7 +94,7 @@ def _read_task(source: Source, file: Path, task: Any, where: str,
     apart = len({who for who, _ in sets}) > 1
     image = images[path] = LabelledImage(
         path, split=split_of(path, source.image_root),
-        annotators=tuple(dict.fromkeys(who for who, _ in sets)) if apart else ())
+        annotators=tuple(dict.fromkeys(who for who, _ in sets)))
     for who, regions in sets:
         names = {region.get("id"): found for region in regions if isinstance(region, dict)
                  and (found := _class_name(region)) is not None}
@@ -100,7 +104,7 @@ def _read_task(source: Source, file: Path, task: Any, where: str,
                 label = _label(region, names, what, notes)
                 if label is not None:
                     image.size = image.size or _size(region)
-                    image.labels.append(replace(label, annotator=who if apart else ""))
+                    image.labels.append(replace(label, annotator=who))
 
 
 def _sets(task: dict, where: str, notes: Notes) -> Iterator[tuple[str, list]]:

@@ -67,21 +67,29 @@ def _joined(source: Source, files: dict[Path, LabelledImage], names: dict[Path, 
                 f"{source.name(other)} says that {image.path.name} has the split {more.split} and "
                 f"size {more.size}, but {source.name(file)} says {image.split} and {image.size}; "
                 "correct one of them")
+            if more.labels:
+                notes.lose("annotation(s) are of images that cannot be used", source.name(other),
+                           len(more.labels))
+            more.labels.clear()
     if len(files) > 1 and not names:
-        notes.count("image(s) are in several label files, and their labels were put together",
+        notes.count("image(s) are listed twice, and their labels were put together",
                     image.path.name)
-    labels = [replace(label, annotator=names.get(path, "")) for path, found in files.items()
-              for label in found.labels]
+    labels = [replace(label, annotator=names.get(path, label.annotator))
+              for path, found in files.items() for label in found.labels]
     return LabelledImage(image.path, labels, image.split, image.size,
-                         tuple(names[path] for path in files if path in names))
+                         tuple(names[path] for path in files if path in names)
+                         or image.annotators)
 
 
 def _marked_twice(one: list[Label], other: list[Label]) -> int:
-    """How many labels of `one` are in `other` too, by their outlines."""
+    """How many labels of `one` are in `other` too, by class and outline."""
     shapes = [np.array([shapely.union_all([shapely.make_valid(shapely.Polygon(ring))
                                            for ring in label.rings]) for label in labels], object)
               for labels in (one, other)]
+    classes = [np.array([label.name.casefold() for label in labels]) for labels in (one, other)]
     first, second = shapely.STRtree(shapes[1]).query(shapes[0])
+    alike = classes[0][first] == classes[1][second]
+    first, second = first[alike], second[alike]
     a, b = shapes[0][first], shapes[1][second]
     shared = shapely.area(shapely.intersection(a, b))
     same = shared >= _SAME_IOU * (shapely.area(a) + shapely.area(b) - shared)
@@ -91,7 +99,8 @@ def _marked_twice(one: list[Label], other: list[Label]) -> int:
 def _names(source: Source, found: dict[Path, dict[Path, LabelledImage]]) -> dict[Path, str]:
     """File -> annotator: what is left of its name without the image's, else its name, where
     that tells the files of every image apart; else its folder."""
-    stems, folders = {}, {}
+    stems: dict[Path, str] = {}
+    folders: dict[Path, str] = {}
     for image, files in found.items():
         for file in files:
             name = re.escape(image.stem)
