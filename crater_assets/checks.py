@@ -22,6 +22,7 @@ from crater_assets.partitions import PRETRAINED, hyperparameter_sets, pretrainin
 from crater_assets.promotion import SAVED_MODEL, promotion_problem, promotion_words
 from crater_assets.resources import Crater
 from crater_model.annotations.dataset import load_dataset
+from crater_model.annotations.parts import chosen
 from crater_model.annotations.scene import Dataset
 from crater_model.annotations.validate import check_dataset
 from crater_model.detections import Detections
@@ -121,8 +122,11 @@ def records_problems(records, source: Dataset) -> list[str]:
     from crater_model.records.manifest import read_manifest, verify_manifest
 
     problems = list(verify_manifest(records, source.root))
+    manifest = read_manifest(records)
+    if manifest.splitting.get("by") == "blocks":
+        source = chosen(source, manifest.scenes)
     left = {scene.scene for scene in source.scenes}
-    for split, said in read_manifest(records).splits.items():
+    for split, said in manifest.splits.items():
         names = set(said["scenes"])
         if names - left:
             problems.append(f"{records}: {split} holds the scene {min(names - left)}, which "

@@ -118,14 +118,14 @@ def unseen_scene(root: Path, home: Path) -> tuple[str, bytes]:
         return "a freshly rendered scene of {}x{} px".format(*UNSEEN_SIZE), encode_png(
             rendered.image)
     from crater_model.annotations.dataset import load_dataset
+    from crater_model.annotations.parts import chosen
     from crater_model.records.manifest import read_manifest
 
     records = _materialized(root, home, "tfrecords")
     dataset = load_dataset(crater.dataset_folder())
     test = read_manifest(crater.open_storage().fetch(records.artifact)).split("test")["scenes"]
-    for scene in dataset.scenes:
-        if scene.scene in test:
-            return f"the test scene {scene.file_name}", dataset.encoded_image(scene)
+    for scene in chosen(dataset, test).scenes:
+        return f"the test scene {scene.scene}", dataset.encoded_image(scene)
     raise CraterError(f"{dataset.root}: has too few scenes for a test split; the model is "
                       "trained and served, but there is no unseen scene to show")
 

@@ -123,6 +123,7 @@ ASSETS: Mapping[str, Table] = {
         "chip_size": Entry("int", "side of the network's input, px"),
         "bytes": Entry("int", "bytes of the record files"),
         "scales": Entry("text", "chip px per scene px"),
+        "splits_by": Entry("text", "whole scenes, or how a scene was cut into blocks"),
         "chips_*": Entry("float", "what cutting did: chips written, labels left out and the like"),
         "chips_report": Entry("json", "the same, whole; empty where nothing was cut"),
         **{f"{split}_{name}": Entry("int", f"{meaning} of the split")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from crater_model.cli import main
-from tests.tiny import TINY
+from tests.tiny import TINY, UNCOMPILED
 
 
 def crater(capsys, *arguments, status=0):
@@ -71,9 +71,10 @@ def test_import_then_chips_then_records(tmp_path, capsys):
         "mask": 2}
     chips = crater(capsys, "dataset", "chips", tmp_path / "data", tmp_path / "chips", "--size", 40,
                    "--scales", "1,0.5", "--overlap", 0, "--empties", 0, "--max-craters", 1,
-                   "--min-valid", 0.9)
+                   "--min-valid", 0.9, "--splits", "1,0,0")
     assert chips["left_out_empty"] > 0 and chips["lost"] == 0
-    records = crater(capsys, "records", "write", tmp_path / "chips", tmp_path / "records")
+    records = crater(capsys, "records", "write", tmp_path / "chips", tmp_path / "records",
+                     "--splits", "1,0,0")
     assert sum(split["images"] for split in records["splits"].values()) == chips["chips"]
     manifest = json.loads((tmp_path / "records/manifest.json").read_text())
     assert manifest["stretch_percentiles"] == [1, 99]
@@ -154,6 +155,35 @@ def test_an_unknown_setting_is_refused_before_training(tiny_dataset, tmp_path, c
     lines = crater(capsys, "train", tmp_path / "records", "--model-dir", tmp_path / "model",
                    "--set", "trainer.train_stepz=3", status=1)
     assert len(lines) == 1 and "did you mean 'trainer.train_steps'" in lines[0]
+
+
+@pytest.mark.slow
+def test_one_mosaic_goes_the_whole_way(make_dataset, tmp_path, capsys):
+    """A data set of one image: it is cut into blocks before its chips are, and scored on one."""
+    make_dataset(tmp_path / "mosaic", craters=(70,), size=(300, 200))
+    report = crater(capsys, "dataset", "check", tmp_path / "mosaic")
+    assert any("scene_001.png is cut into blocks" in line for line in report["warnings"])
+    chips = crater(capsys, "dataset", "chips", tmp_path / "mosaic", tmp_path / "chips",
+                   "--size", 64, "--scales", "1")
+    assert "gaps of 18 px" in chips["splitting"]
+    written = crater(capsys, "records", "write", tmp_path / "chips", tmp_path / "records")
+    assert all(split["instances"] for split in written["splits"].values())
+    assert written["splitting"]["by"] == "blocks"
+    settings = [part for key, value in {**TINY, **UNCOMPILED, "trainer.train_steps": 2}.items()
+                for part in ("--set", f"{key}={value}")]
+    result = crater(capsys, "train", tmp_path / "records", "--model-dir", tmp_path / "model",
+                    *settings)
+    assert result["metric"]["value"] is not None and result["splitting"] == written["splitting"]
+    scores = crater(capsys, "evaluate", tmp_path / "model", tmp_path / "mosaic", "--records",
+                    tmp_path / "records", "--output", tmp_path / "scores")
+    assert scores["images"] == 1 and 0 < scores["instances"] < 20
+    assert scores["scenes"][0].startswith("scene_001.png#xywh=")
+    # A mosaic that cannot be cut is refused before anything is trained.
+    make_dataset(tmp_path / "small", craters=(3,))
+    for arguments in (["dataset", "chips", tmp_path / "small", tmp_path / "c", "--size", 64],
+                      ["records", "write", tmp_path / "small", tmp_path / "r"]):
+        line, = crater(capsys, *arguments, status=1)
+        assert "scene_001.png (96x64 px, 3 label(s)) has no room for blocks" in line
 
 
 @pytest.mark.slow

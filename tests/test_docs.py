@@ -107,7 +107,7 @@ def test_two_of_them_need_no_tensorflow():
 
 def test_they_hold_every_command_setting_and_option():
     commands, settings = generate.command_line(), generate.settings()
-    assert commands.count("\n## crater ") == 12 and "`--diameters-km MIN,MAX`" in commands
+    assert commands.count("\n## crater ") == 13 and "`--diameters-km MIN,MAX`" in commands
     assert ("crater detect IMAGE... (--server HOST:PORT[,...] | --model DIR) --output FILE "
             "[OPTION...]") in commands
     # Each setting once, beside those that the presets change.

@@ -28,7 +28,7 @@ from crater_model.files import write_json
 from crater_model.storage import Storage
 
 CHIPS_REPORT = "chips.json"  # what was cut and what was left out, beside the chips
-CODE_VERSION = "2"  # raise it when the same settings no longer give the same records
+CODE_VERSION = "3"  # raise it when the same settings no longer give the same records
 
 
 class RecordsConfig(dg.Config):
@@ -92,6 +92,7 @@ def tfrecords(context: dg.AssetExecutionContext, crater: dg.ResourceParam[Crater
         "bytes": sum(file["bytes"] for split in manifest.splits.values()
                      for file in split["files"]),
         "scales": str(list(manifest.scales)),
+        "splits_by": report.get("splitting") or manifest.splitting.get("words") or "whole scenes",
         **numbers(report, "chips_"), "chips_report": dg.MetadataValue.json(report),
         **{f"{split}_{what}": counts[what] for split, counts in manifest.splits.items()
            for what in ("images", "instances", "max_instances")},
@@ -151,6 +152,8 @@ def _write(storage: Storage, key: str, dataset: Dataset, size: int,
     from crater_model.records.write import write_records
 
     source = dataset.root
+    shares = (1 - config.validation_share - config.test_share, config.validation_share,
+              config.test_share)
     scales = config.scales or [choose_scale(dataset)]
     fits = all(max(scene.width, scene.height) <= size for scene in dataset.scenes)
     if scales != [1.0] or not fits:
@@ -158,12 +161,10 @@ def _write(storage: Storage, key: str, dataset: Dataset, size: int,
         report = cut_chips(
             dataset.root, storage.path(chips), size, scales=scales, overlap=config.overlap,
             min_valid=config.min_valid, max_craters=config.max_craters,
-            empties=config.empties, seed=config.seed)
+            empties=config.empties, seed=config.seed, splits=shares)
         write_json(storage.path(chips) / CHIPS_REPORT, report.to_dict())
         storage.publish(chips)
         source = storage.path(chips)
-    shares = (1 - config.validation_share - config.test_share, config.validation_share,
-              config.test_share)
     write_records(source, storage.path(key), splits=shares, full_masks=config.full_masks,
                   seed=config.seed)
     storage.publish(key)

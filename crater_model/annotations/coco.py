@@ -12,6 +12,7 @@ from typing import Any, TypeGuard
 from PIL import Image
 
 from crater_model.annotations import outline
+from crater_model.annotations.annotators import annotators, used_labels
 from crater_model.annotations.scene import (
     ANNOTATIONS,
     IMAGES,
@@ -40,17 +41,24 @@ class Bad(Exception):
 class Parsed:
     """What was read (the good part, if there are problems) and what was found wrong.
 
-    `bad_files` names the images whose file is missing or has an unfit header.
+    `bad_files` names the images whose file is missing or has an unfit header, `annotators`
+    how many labels each of several people made (name -> labels).
     """
 
     dataset: Dataset
     problems: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     bad_files: set[str] = field(default_factory=set)
+    annotators: dict[str, int] = field(default_factory=dict)
 
 
-def parse(folder: str | Path) -> Parsed:
-    """Reads annotations.json and the images' headers; never raises on bad data."""
+def parse(folder: str | Path, every_annotator: bool = False) -> Parsed:
+    """Reads annotations.json and the images' headers; never raises on bad data.
+
+    Args:
+      folder: of the data set.
+      every_annotator: as `dataset.load_dataset` has it.
+    """
     root = Path(folder)
     parsed = Parsed(Dataset(root, {}, ()))
     document = _read_document(root, parsed.problems)
@@ -78,6 +86,11 @@ def parse(folder: str | Path) -> Parsed:
             parsed.bad_files.add(scene.file_name)
     parsed.warnings += _count_warnings(where, counts)
     parsed.dataset = Dataset(root, label_map, done, info)
+    parsed.annotators = annotators(parsed.dataset)
+    if not every_annotator:
+        parsed.dataset, text = used_labels(parsed.dataset)
+        if text:
+            problem(text)
     return parsed
 
 
@@ -172,6 +185,9 @@ def _scene(entry: dict) -> Scene:
         raise Bad(f"has the offset {offset!r}, expected [x, y] in px")
     if not _finite(scale) or scale <= 0:
         raise Bad(f"has the scale {scale!r}, expected a number above 0")
+    people = entry.get("annotators", [])
+    if not isinstance(people, list) or not all(isinstance(name, str) and name for name in people):
+        raise Bad(f"has the annotators {people!r}, expected a list of names; correct it")
     place, stretch = entry.get("georeference"), entry.get("stretch")
     try:
         place = None if place is None else Georeference.from_json(place, width, height)
@@ -180,7 +196,7 @@ def _scene(entry: dict) -> Scene:
         raise Bad(f"has a wrong entry: {error}") from None
     return Scene(number, name, width, height, (), str(entry.get("scene") or name), split,
                  (float(offset[0]), float(offset[1])), float(scale),
-                 str(entry.get("ground") or ""), place, stretch)
+                 str(entry.get("ground") or ""), place, stretch, annotators=tuple(people))
 
 
 def _annotations(entries: list, scenes: dict[int, Scene], label_map: dict[int, str], problem,
@@ -229,7 +245,8 @@ def _instance(number: int, entry: dict, scene: Scene, label_map: dict[int, str],
     made = "mask" if isinstance(segmentation, dict) else "outline"
     source, diameter = entry.get("label_source") or default_source or made, entry.get("diameter_km")
     return Instance(number, category, rings, area, bool(entry.get("iscrowd")), str(source),
-                    float(diameter) if _finite(diameter) and diameter > 0 else None)
+                    float(diameter) if _finite(diameter) and diameter > 0 else None,
+                    str(entry.get("annotator") or ""))
 
 
 def _check_splits(scenes: tuple[Scene, ...], problem) -> None:

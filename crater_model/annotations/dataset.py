@@ -11,9 +11,10 @@ may say
 - `ground`: a name for what it shows; images that share it never stand in two splits;
 - `georeference`: `crs` and `transform` (see `georeference.Georeference`);
 - `stretch`: how its 8 bits were made from more (see `stretch.Stretch`);
+- `annotators`: who labelled it (see `annotators`);
 
 and an annotation `label_source` (what was drawn: outline, mask, ellipse, circle, box or
-catalogue) and `diameter_km` (of the whole object on the ground).
+catalogue) , `diameter_km` (of the whole object on the ground) and `annotator`.
 """
 
 from __future__ import annotations
@@ -43,14 +44,19 @@ def is_dataset(folder: str | Path) -> bool:
     return (Path(folder) / ANNOTATIONS).is_file() and (Path(folder) / IMAGES).is_dir()
 
 
-def load_dataset(folder: str | Path) -> Dataset:
+def load_dataset(folder: str | Path, every_annotator: bool = False) -> Dataset:
     """Reads a data set and checks everything that needs no decoding of pixels.
+
+    Args:
+      folder: of the data set.
+      every_annotator: whether the labels of all people are wanted, where several labelled
+        the same images, instead of the set that is used (see `annotators`).
 
     Raises:
       DataError: names the first problem and says how many more there are
         (`validate.check_dataset` lists them all).
     """
-    parsed = parse(folder)
+    parsed = parse(folder, every_annotator)
     if parsed.problems:
         more = len(parsed.problems) - 1
         raise DataError(parsed.problems[0] + (f" (and {more} more)" if more else ""))
@@ -143,6 +149,8 @@ def _image_entry(scene: Scene) -> dict:
         entry["georeference"] = scene.georeference.to_json()
     if scene.stretch is not None:
         entry["stretch"] = scene.stretch.to_json()
+    if scene.annotators:
+        entry["annotators"] = list(scene.annotators)
     return entry
 
 
@@ -153,6 +161,8 @@ def _annotation(instance: Instance, number: int, image_id: int) -> dict:
                             else {"label_source": instance.source})
     if instance.diameter_km is not None:
         more["diameter_km"] = round(float(instance.diameter_km), DECIMALS_KM)
+    if instance.annotator:
+        more["annotator"] = instance.annotator
     return {
         "id": number, "image_id": int(image_id), "category_id": int(instance.class_id),
         "iscrowd": int(instance.crowd), "area": round(float(instance.area), DECIMALS),

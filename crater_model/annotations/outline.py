@@ -50,6 +50,11 @@ def from_polygons(segmentation) -> Rings:
 
 def from_rle(segmentation: dict, width: int, height: int) -> Rings:
     """Outer contours of a COCO run-length mask (list or string counts); holes are filled."""
+    return trace_rle(segmentation, width, height)[0]
+
+
+def trace_rle(segmentation: dict, width: int, height: int) -> tuple[Rings, bool]:
+    """`from_rle`, and whether a hole was filled."""
     from pycocotools import mask as coco_mask
 
     size, counts = segmentation.get("size"), segmentation.get("counts")
@@ -65,10 +70,10 @@ def from_rle(segmentation: dict, width: int, height: int) -> Rings:
     except Exception as error:  # pycocotools raises many kinds on broken masks
         raise ValueError(f"has a run-length mask that cannot be decoded ({error}); export it "
                          "again") from None
-    rings = from_mask(mask)
+    rings, holes = trace(mask)
     if not rings:
         raise ValueError("has an empty run-length mask; delete the annotation")
-    return rings
+    return rings, holes
 
 
 def from_mask(mask: np.ndarray) -> Rings:
@@ -76,14 +81,20 @@ def from_mask(mask: np.ndarray) -> Rings:
 
     Pixels that touch at a corner belong together; holes are filled.
     """
+    return trace(mask)[0]
+
+
+def trace(mask: np.ndarray) -> tuple[Rings, bool]:
+    """`from_mask`, and whether a hole was filled."""
     rows, columns = np.nonzero(mask.any(axis=1))[0], np.nonzero(mask.any(axis=0))[0]
     if not len(rows):
-        return ()
+        return (), False
     top, left = rows[0], columns[0]
     part = np.ascontiguousarray(mask[top:rows[-1] + 1, left:columns[-1] + 1] != 0, np.uint8)
-    found = features.shapes(part, mask=part.astype(bool), connectivity=8)
-    return tuple(np.asarray(shape["coordinates"][0][:-1], np.float64) + (left, top)
-                 for shape, _ in found)
+    found = [shape["coordinates"] for shape, _ in features.shapes(
+        part, mask=part.astype(bool), connectivity=8)]
+    rings = tuple(np.asarray(edges[0][:-1], np.float64) + (left, top) for edges in found)
+    return rings, any(len(edges) > 1 for edges in found)
 
 
 def ellipse(x: float, y: float, rx: float, ry: float, angle: float = 0.0) -> np.ndarray:

@@ -12,6 +12,7 @@ import numpy as np
 from crater_model.errors import DataError
 from crater_model.imagery.georeference import Georeference
 from crater_model.imagery.orientation import is_as_shown
+from crater_model.imagery.part import PartRaster
 from crater_model.imagery.pixels import encode_png, file_digest, read_file
 from crater_model.imagery.raster import Raster, open_scene, read_whole
 from crater_model.imagery.stretch import Stretch
@@ -35,6 +36,7 @@ class Instance:
       source: what was drawn: "outline", "mask", "ellipse", "circle", "box" or "catalogue";
         of the last four the outline is an ellipse made here.
       diameter_km: of the whole object on the ground, where it is known.
+      annotator: who drew it, where several people labelled the image.
     """
 
     id: int
@@ -44,6 +46,7 @@ class Instance:
     crowd: bool = False
     source: str = "outline"
     diameter_km: float | None = None
+    annotator: str = ""
 
     @functools.cached_property
     def box(self) -> tuple[float, float, float, float]:
@@ -74,6 +77,8 @@ class Scene:
       ground: what it shows; images that share it never stand in two splits. Empty: scene.
       georeference: its place on a body, or None.
       stretch: how its 8 bits were made from more, or None.
+      annotators: who labelled it, also without finding anything; none where one set is all.
+      part: (file_name, x, y) where it is no file but a window of that one (see `parts`).
     """
 
     id: int
@@ -88,6 +93,8 @@ class Scene:
     ground: str = ""
     georeference: Georeference | None = None
     stretch: Stretch | None = None
+    part: tuple[str, int, int] | None = None
+    annotators: tuple[str, ...] = ()
 
     def __post_init__(self):
         if not self.scene:
@@ -117,7 +124,7 @@ class Dataset:
     info: dict = field(default_factory=dict)
 
     def image_path(self, scene: Scene) -> Path:
-        return self.root / IMAGES / scene.file_name
+        return self.root / IMAGES / (scene.part[0] if scene.part else scene.file_name)
 
     def open_image(self, scene: Scene) -> Raster:
         """The image, to be read in windows.
@@ -127,6 +134,8 @@ class Dataset:
         """
         path = self.image_path(scene)
         raster = open_scene(path)
+        if scene.part is not None:
+            return PartRaster(raster, *scene.part[1:], scene.width, scene.height)
         if (raster.width, raster.height) != (scene.width, scene.height):
             raster.close()
             raise DataError(size_problem(path, scene, raster.width, raster.height))
@@ -150,15 +159,16 @@ class Dataset:
         """
         path = self.image_path(scene)
         pixels = self.read_image(scene)
-        return read_file(path) if is_as_shown(path) else encode_png(pixels)
+        as_it_is = scene.part is None and is_as_shown(path)
+        return read_file(path) if as_it_is else encode_png(pixels)
 
     @functools.cached_property
     def fingerprint(self) -> str:
         """"sha256:..." over annotations.json and every image's name and bytes."""
         total = hashlib.sha256((self.root / ANNOTATIONS).read_bytes())
-        for scene in sorted(self.scenes, key=lambda s: s.file_name):
-            total.update(scene.file_name.encode() + b"\0")
-            total.update(file_digest(self.image_path(scene)))
+        for name in sorted({s.part[0] if s.part else s.file_name for s in self.scenes}):
+            total.update(name.encode() + b"\0")
+            total.update(file_digest(self.root / IMAGES / name))
         return f"sha256:{total.hexdigest()}"
 
 

@@ -34,11 +34,11 @@ def assign_splits(scene_names: Iterable[str], fractions: Sequence[float] = (0.7,
     Raises:
       ConfigError: fractions that are not three shares of one.
     """
-    fractions = _checked(fractions)
+    fractions = checked_fractions(fractions)
     names = set(scene_names)
     splits = {name: split for name, split in dict(fixed or {}).items() if name in names}
     free = []
-    for unit in _units(names, groups):
+    for unit in units(names, groups):
         decided = {splits[name] for name in unit if name in splits}
         if decided:
             split = min(decided, key=SPLITS.index)
@@ -74,16 +74,16 @@ def dataset_splits(dataset: Dataset, fractions: Sequence[float] = (0.7, 0.15, 0.
     """
     fixed = {scene.scene: scene.split for scene in dataset.scenes if scene.split is not None}
     names = {scene.scene for scene in dataset.scenes}
-    _checked(fractions)
+    checked_fractions(fractions)
     groups = shared_ground(dataset) if names - set(fixed) else ()
     return assign_splits(names, fractions, seed, fixed, groups)
 
 
-def _units(names: set[str], groups: Iterable[Sequence[str]]) -> list[list[str]]:
+def units(names: set[str], groups: Iterable[Sequence[str]]) -> list[list[str]]:
     """What gets one split each: the groups, and every other scene alone."""
-    units = [[name for name in group if name in names] for group in groups]
-    grouped = {name for unit in units for name in unit}
-    return [unit for unit in units if unit] + [[name] for name in sorted(names - grouped)]
+    found = [[name for name in group if name in names] for group in groups]
+    grouped = {name for unit in found for name in unit}
+    return [unit for unit in found if unit] + [[name] for name in sorted(names - grouped)]
 
 
 def _next_kind(size: int, left: int, missing: Sequence[int], taken: Sequence[int]) -> int:
@@ -98,7 +98,8 @@ def _next_kind(size: int, left: int, missing: Sequence[int], taken: Sequence[int
     return max(kinds, key=lambda kind: (missing[kind], -kind)) if kinds else 0
 
 
-def _checked(fractions: Sequence[float]) -> list[float]:
+def checked_fractions(fractions: Sequence[float]) -> list[float]:
+    """The shares of train, validation and test as numbers; ConfigError where they are none."""
     try:
         values = [float(value) for value in fractions]
     except (TypeError, ValueError):

@@ -15,6 +15,7 @@ from crater_model.annotations.duplicates import same_craters
 from crater_model.annotations.ground import SharedGround, find_shared_ground
 from crater_model.annotations.ground.likeness import MOST_WITH_PARTS, side_for
 from crater_model.annotations.scene import IMAGES, Dataset, Instance, Scene
+from crater_model.annotations.splitting import split_dataset
 from crater_model.errors import DataError
 from crater_model.imagery.pixels import file_digest
 from crater_model.imagery.previews import Preview, for_each, preview
@@ -31,7 +32,8 @@ class DatasetReport:
     Attributes:
       problems: one clear line each; the data set can be used only if there is none.
       warnings: one line each; what was put right or looks odd.
-      statistics: see `describe`; also duplicates (pairs of labels of one crater),
+      statistics: see `describe`; also annotators (name -> labels, where several people labelled
+        images; all else is of the set that is used), duplicates (pairs of labels of one crater),
         look_alikes and overlapping (images that show what one of another scene shows, told
         by their pixels and by their places on the map), compared (what of the pixels), and
         fingerprint (None if there are problems); JSON values only.
@@ -63,13 +65,15 @@ def check_dataset(folder: str | Path) -> DatasetReport:
                                 images.previews)
     twice = [(scene, pair) for scene in dataset.scenes for pair in same_craters(scene)]
     statistics = {
-        **describe(dataset), "duplicates": len(twice),
+        **describe(dataset), "annotators": parsed.annotators, "duplicates": len(twice),
         "look_alikes": _count(shared.alike), "overlapping": _count(shared.overlapping),
         "compared": ("whole images and parts" if len(dataset.scenes) <= MOST_WITH_PARTS
                      else "whole images only"),
         "fingerprint": None if problems else dataset.fingerprint}
     warnings = [*parsed.warnings, *_oddities(dataset), *_duplicate_warning(dataset, twice),
                 *_copy_warning(dataset, images.copies), *_ground_warnings(dataset, shared)]
+    if not problems:
+        warnings += _split_warning(dataset, shared)
     pairs = [(one.file_name, other.file_name, value) for one, other, value in shared.alike]
     return DatasetReport(problems, warnings, statistics, pairs)
 
@@ -220,6 +224,15 @@ def _ground_warnings(dataset: Dataset, shared: SharedGround) -> list[str]:
                 "ask for what was trained on; correct the images' split")
         warnings.insert(0, text)
     return warnings
+
+
+def _split_warning(dataset: Dataset, shared: SharedGround) -> list[str]:
+    """What will be done, or must be, where there are fewer scenes than splits."""
+    try:
+        words = split_dataset(dataset, groups=shared.groups).words
+    except DataError as error:
+        return [str(error)]
+    return [f"{dataset.root}: {words}"] if words else []
 
 
 def _first(texts: list[str]) -> str:

@@ -16,6 +16,7 @@ import numpy as np
 
 from crater_model.annotations.dataset import load_dataset, save_dataset
 from crater_model.annotations.scene import Dataset
+from crater_model.annotations.splitting import Splitting, split_dataset
 from crater_model.chips.cutting import Cutter, Settings
 from crater_model.errors import ConfigError
 from crater_model.imagery.resample import MIN_SCALE
@@ -23,6 +24,8 @@ from crater_model.imagery.resample import MIN_SCALE
 # Diameter in px that a detector of this kind sees best; scales bring the median near it.
 TARGET_DIAMETER_PX = 16.0
 MAX_SCALE = 2.0
+# With more scenes than these no split is empty, unless nearly all show the same ground.
+_FEW_SCENES = 12
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,7 @@ class ChipsReport:
       lost: craters of the source that are in no chip at all.
       scales: px of a chip per px of its source image, and `chips_per_scale` the images
         written at each.
+      splitting: how a scene was cut into blocks, where there were too few; else empty.
     """
 
     chips: int
@@ -58,6 +62,7 @@ class ChipsReport:
     lost: int
     scales: tuple[float, ...]
     chips_per_scale: tuple[int, ...]
+    splitting: str = ""
 
     def to_dict(self) -> dict:
         return {name: list(value) if isinstance(value, tuple) else value
@@ -77,7 +82,7 @@ def cut_chips(dataset_dir: str | Path, out_dir: str | Path, size: int,
               scales: Sequence[float] | str = "auto", overlap: float = 0.25,
               min_visible: float = 0.5, min_diameter: float = 4.0, min_valid: float = 0.5,
               max_craters: int | None = None, empties: float | None = None,
-              seed: int = 0) -> ChipsReport:
+              seed: int = 0, splits: Sequence[float] | None = None) -> ChipsReport:
     """Cuts every image of a data set into chips and writes them as a data set.
 
     A scene smaller than the chip gives one chip of its own (scaled) size; one that needs
@@ -99,9 +104,14 @@ def cut_chips(dataset_dir: str | Path, out_dir: str | Path, size: int,
       empties: most chips without craters per chip with craters in the whole data set (0.25:
         one for four), drawn evenly; 0: none; None: all.
       seed: which chips without craters are drawn.
+      splits: shares of train, validation and test that the chips are for. They matter only
+        where there are fewer scenes with labels than splits: then a scene is cut into blocks
+        first, and the chips say their split (see `annotations.splitting`). None: no scene
+        is.
 
     Raises:
-      DataError: the data set has a problem, or no chip is left of it.
+      DataError: the data set has a problem, no chip is left of it, or there are too few
+        scenes and none that can be cut into blocks.
       ConfigError: an argument out of its range.
     """
     _check_windows(size, scales, overlap)
@@ -111,16 +121,27 @@ def cut_chips(dataset_dir: str | Path, out_dir: str | Path, size: int,
     out_dir = Path(out_dir)
     if out_dir.resolve() in (dataset.root.resolve(), *dataset.root.resolve().parents):
         raise ConfigError(f"{out_dir}: holds the data set that is to be cut; name another folder")
+    splitting = _splitting(dataset, splits, seed)
+    source = splitting.decided() if splitting.by == "blocks" else dataset
     scales = (choose_scale(dataset),) if scales == "auto" else tuple(map(float, scales))
-    cutter = Cutter(dataset, Settings(size, scales, overlap, min_visible, min_diameter,
+    cutter = Cutter(source, Settings(size, scales, overlap, min_visible, min_diameter,
                                       min_valid, max_craters, empties, seed))
     info = {"description": f"chips of {size} px cut from {dataset.root.resolve().name}",
-            "source": dataset.fingerprint, "scales": list(scales)}
+            "source": dataset.fingerprint, "scales": list(scales),
+            **({"splitting": splitting.to_json()} if splitting.words else {})}
     save_dataset(out_dir, cutter.chips(), dataset.label_map, info)
     return ChipsReport(scenes=len(dataset.scenes), lost=cutter.lost, scales=scales,
                        crowded_chips=tuple(cutter.crowded_chips),
                        chips_per_scale=tuple(cutter.per_scale[scale] for scale in scales),
+                       splitting=splitting.words,
                        **cutter.count)
+
+
+def _splitting(dataset: Dataset, splits: Sequence[float] | None, seed: int) -> Splitting:
+    """Without a look at the images where there are scenes enough."""
+    if splits is None or len({scene.scene for scene in dataset.scenes}) > _FEW_SCENES:
+        return Splitting(dataset, {})
+    return split_dataset(dataset, splits, seed)
 
 
 def _refuse(what: str, found, expected: str):

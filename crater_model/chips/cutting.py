@@ -15,9 +15,10 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import NamedTuple
 
+from crater_model.annotations.clipping import Clipped, Outlines
 from crater_model.annotations.scene import Dataset, Scene
 from crater_model.chips.jobs import Job, Plan, cut_job, groups, in_order
-from crater_model.chips.windows import Clipped, Outlines, positions, scaled_size
+from crater_model.chips.windows import positions, scaled_size
 from crater_model.errors import DataError
 from crater_model.imagery.orientation import is_as_shown
 from crater_model.imagery.pixels import read_file
@@ -139,7 +140,8 @@ class Cutter:
         path = self.dataset.image_path(scene)
         labels = Clipped(scene.instances).largest(self.settings.max_craters)
         return Plan(number, scene, Region(0, 0, scene.width, scene.height, 1.0), labels,
-                    whole=True, encoded=path.is_file() and is_as_shown(path))
+                    whole=True,
+                    encoded=scene.part is None and path.is_file() and is_as_shown(path))
 
     def _rows(self, number: int, scene: Scene, scale: float, outlines: Outlines
               ) -> Iterator[list[Plan]]:

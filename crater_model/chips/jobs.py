@@ -13,8 +13,8 @@ from pathlib import PurePosixPath
 
 import numpy as np
 
+from crater_model.annotations.clipping import Clipped
 from crater_model.annotations.scene import Scene
-from crater_model.chips.windows import Clipped
 from crater_model.imagery.pixels import encode_png
 from crater_model.imagery.raster import Raster
 from crater_model.imagery.resample import (
@@ -66,12 +66,12 @@ class Plan:
         scene, (x, y, width, height, scale) = self.scene, self.region
         if self.whole:
             return replace(scene, id=number, file_name=self.file_name,
-                           instances=self.labels.instances)
+                           instances=self.labels.instances, part=None)
         left, top = x / scale, y / scale
         place = scene.georeference
         return replace(
             scene, id=number, file_name=self.file_name, width=width, height=height,
-            instances=self.labels.instances, scale=scene.scale * scale,
+            instances=self.labels.instances, part=None, scale=scene.scale * scale,
             offset=tuple(scene.to_scene(np.array([(left, top)]))[0].tolist()),
             georeference=place and place.part(left, top, scale, width, height))
 

@@ -54,28 +54,43 @@ def dataset(commands) -> None:
     def chips(options) -> Values:
         from crater_model.chips import cut_chips
 
-        return cut_chips(options.directory, options.out, options.size, scales=options.scales,
-                         overlap=options.overlap, min_visible=options.min_visible,
-                         min_diameter=options.min_diameter, min_valid=options.min_valid,
-                         max_craters=options.max_craters, empties=options.empties,
-                         seed=options.seed).to_dict()
+        report = cut_chips(options.directory, options.out, options.size, scales=options.scales,
+                           overlap=options.overlap, min_visible=options.min_visible,
+                           min_diameter=options.min_diameter, min_valid=options.min_valid,
+                           max_craters=options.max_craters, empties=options.empties,
+                           seed=options.seed, splits=options.splits)
+        warn([report.splitting] if report.splitting else [], [])
+        return report.to_dict()
 
     def import_(options) -> Values:
         from crater_model.importing.dataset import import_dataset
 
         report = import_dataset(
             options.source, options.directory, options.format, options.images, options.skip_bad,
-            options.percentiles, options.diameters_km, options.layer or ())
+            options.percentiles, options.diameters_km, options.layer or (), options.annotator)
         warn(report.warnings, report.problems)
         return report.to_dict()
 
+    def agree(options) -> Values:
+        from crater_model.annotations.agreement import agreement, table
+
+        found = agreement(options.directory, options.rule, options.min_diameter)
+        return {**found, "_text": table(found)}
+
+    command = add_command(commands, "agreement", "score several people's labels against each "
+                          "other", agree)
+    command.add_argument("directory", metavar="DIR", help="a data set with their labels")
+    command.add_argument("--rule", choices=("outline", "catalogue"), default="outline",
+                         help="by which two labels are one crater")
+    command.add_argument("--min-diameter", type=float, default=0.0, metavar="PX",
+                         help="smallest crater that counts, px")
     command = add_command(commands, "import", "read labels of any known form", import_)
     command.add_argument("source", metavar="SOURCE",
                          help="a folder with labels and images, a label file or a .zip")
     command.add_argument("directory", metavar="DIR", help="where the data set goes")
     command.add_argument("--format", default=None, metavar="F",
-                         help="of the labels: coco, via, cvat, labelme, yolo, vector, catalogue, "
-                         "masks or results; recognised by default")
+                         help="of the labels: coco, via, cvat, labelme, labelstudio, voc, yolo, "
+                         "vector, catalogue, masks or results; recognised by default")
     command.add_argument("--images", default=None, metavar="PATH",
                          help="an image or a folder with images, where they are elsewhere")
     command.add_argument("--skip-bad", action="store_true",
@@ -87,6 +102,9 @@ def dataset(commands) -> None:
     command.add_argument("--layer", action="append", default=None, metavar="NAME",
                          help="read this layer of files with several, in place of those that look "
                               "like craters; may be given again")
+    command.add_argument("--annotator", default=None, metavar="NAME",
+                         help="whose labels are used where several people labelled the same "
+                         "images; their consensus by default")
     command = add_command(commands, "check", "validate a data set and describe it", check)
     command.add_argument("directory", metavar="DIR", help="a data set")
     command.add_argument("--report", metavar="FILE.html", help="one self-contained page")
@@ -110,7 +128,10 @@ def dataset(commands) -> None:
     command.add_argument("--empties", type=float, default=None, metavar="RATIO",
                          help="chips without craters per chip with some; all by default")
     command.add_argument("--seed", type=int, default=0, metavar="N",
-                         help="which empty chips stay")
+                         help="which empty chips stay, and which of equally good cuts is made")
+    command.add_argument("--splits", type=shares, default=(0.7, 0.15, 0.15), metavar="A,B,C",
+                         help="shares of train, validation and test: of a scene that is cut into "
+                         "blocks where there are fewer scenes than splits")
 
 
 def records(commands) -> None:
@@ -118,8 +139,10 @@ def records(commands) -> None:
         from crater_model.records.show import summarize
         from crater_model.records.write import write_records
 
-        write_records(options.dataset, options.out, splits=options.splits,
-                      shards=options.shards, full_masks=options.full_masks, seed=options.seed)
+        made = write_records(options.dataset, options.out, splits=options.splits,
+                             shards=options.shards, full_masks=options.full_masks,
+                             seed=options.seed)
+        warn([words] if (words := made.splitting["words"]) else [], [])
         return summarize(options.out)
 
     def show(options) -> Values:

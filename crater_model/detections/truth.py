@@ -38,11 +38,15 @@ class Truth:
 
 def truth_from_scene(scene) -> Truth:
     """The labels of a data set's scene or chip (`annotations.Scene`)."""
+    return truth_of(scene.instances, (scene.height, scene.width))
+
+
+def truth_of(instances: Sequence, size: tuple[int, int]) -> Truth:
+    """Labels (`annotations.Instance`) of an image of this (height, width), px."""
     return Truth(
-        rings=[instance.rings for instance in scene.instances],
-        classes=np.array([instance.class_id for instance in scene.instances], np.int64),
-        crowd=np.array([instance.crowd for instance in scene.instances], bool),
-        size=(scene.height, scene.width))
+        rings=[instance.rings for instance in instances],
+        classes=np.array([instance.class_id for instance in instances], np.int64),
+        crowd=np.array([instance.crowd for instance in instances], bool), size=size)
 
 
 def truth_from_grids(boxes: np.ndarray, classes: np.ndarray, grids: np.ndarray,

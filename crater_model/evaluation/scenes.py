@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from crater_model.annotations.dataset import load_dataset
+from crater_model.annotations.parts import chosen
 from crater_model.annotations.scene import Dataset
 from crater_model.detections.truth import truth_from_scene
 from crater_model.errors import DataError
@@ -34,7 +35,8 @@ def evaluate(model: str | Path | Detector, dataset_dir: str | Path, *,
     Args:
       model: a model directory or an exported SavedModel, or a detector loaded from one.
       dataset_dir: a data set; its scenes may be of any size.
-      scenes: names of the scenes to score (`Scene.scene`); all if None.
+      scenes: names of the scenes to score (`Scene.scene`), or of parts (see
+        `annotations.parts`); all if None.
       scales: network px per scene px; those the detector was trained at if None.
       output: a folder for `metrics.json`, `precision_recall.png`, `completeness.png`
         and sample pictures.
@@ -48,15 +50,15 @@ def evaluate(model: str | Path | Detector, dataset_dir: str | Path, *,
     """
     from crater_model.detector.detector import Detector
 
-    dataset = load_dataset(dataset_dir)
-    chosen = [s for s in dataset.scenes if scenes is None or s.scene in set(scenes)]
-    if not chosen:
+    whole = load_dataset(dataset_dir)
+    dataset = chosen(whole, scenes)
+    if not dataset.scenes:
         raise DataError(f"{dataset_dir}: holds none of the {len(scenes or [])} scenes asked for")
     detector = model if isinstance(model, Detector) else Detector.load(model)
     scales = tuple(scales or detector.scales or (1.0,))
     evaluator = Evaluator(detector.label_map)
     found = []
-    for scene in track(chosen, "scoring scenes"):
+    for scene in track(dataset.scenes, "scoring scenes"):
         with dataset.open_image(scene) as image:
             detections = detect_image(batched(detector.detect), image, detector.chip_size,
                                       scales)
@@ -64,22 +66,22 @@ def evaluate(model: str | Path | Detector, dataset_dir: str | Path, *,
         evaluator.add(scene.file_name, detections, truth)
         found.append((detections, truth))
     scores = {**evaluator.result(), "recall_by_diameter": evaluator.by_diameter(),
-              "scenes": sorted({s.scene for s in chosen}),
-              "scales": list(scales), "data": dataset.fingerprint}
+              "scenes": sorted({s.scene for s in dataset.scenes}),
+              "scales": list(scales), "data": whole.fingerprint}
     if output is not None:
-        _write_output(Path(output), scores, evaluator, dataset, chosen, found)
+        _write_output(Path(output), scores, evaluator, dataset, found)
     return scores
 
 
 def _write_output(folder: Path, scores: dict, evaluator: Evaluator, dataset: Dataset,
-                  chosen: list, found: list) -> None:
+                  found: list) -> None:
     from crater_model.evaluation.plots import completeness, precision_recall
 
     make_folder(folder)
     write_json(folder / "metrics.json", scores)
     write_bytes(folder / "precision_recall.png", precision_recall(evaluator))
     write_bytes(folder / "completeness.png", completeness(evaluator))
-    shown = [pair for pair in zip(chosen, found, strict=True)
+    shown = [pair for pair in zip(dataset.scenes, found, strict=True)
              if pair[0].width * pair[0].height <= _PICTURE_PX][:_PICTURES]
     for scene, (detections, truth) in shown:
         picture = comparison(dataset.read_image(scene), detections, truth, scores["threshold"])

@@ -7,7 +7,6 @@ bits are stretched; everything that is put right, left out or refused is counted
 from __future__ import annotations
 
 import hashlib
-import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
@@ -15,6 +14,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 import crater_model
+from crater_model.annotations.annotators import USED
 from crater_model.annotations.dataset import save_dataset
 from crater_model.annotations.scene import Scene
 from crater_model.errors import ConfigError, DataError, DataProblems
@@ -33,9 +33,13 @@ from crater_model.imagery.raster import (
 from crater_model.imagery.stretch import PERCENTILES, strips
 from crater_model.importing.archive import unpacked
 from crater_model.importing.classes import CRATER, spellings
+from crater_model.importing.embedded import with_embedded
 from crater_model.importing.formats import FORMATS, results
 from crater_model.importing.formats.source import Bad, LabelledImage, Notes, Reading, Source
+from crater_model.importing.image_names import image_names
 from crater_model.importing.labels import DiametersKm, finish
+from crater_model.importing.nothing import refuse_nothing
+from crater_model.importing.people import choose
 from crater_model.progress import track
 
 NAMES = tuple(reader.NAME for reader in FORMATS)
@@ -56,6 +60,8 @@ class ImportReport:
       label_map: class id -> name.
       label_sources: what was drawn ("outline", "box", ...) -> instances.
       stretched: images that had more than 8 bits.
+      annotators: labels of each of several people, all of whom are kept (name -> labels);
+        `instances` are those of the set that is used.
       warnings: what was put right or left out on purpose, one counted line each.
       problems: what was left out because it cannot be used (only with `skip_bad`).
     """
@@ -68,6 +74,7 @@ class ImportReport:
     label_map: dict[int, str]
     label_sources: dict[str, int]
     stretched: int
+    annotators: dict[str, int] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
@@ -79,7 +86,7 @@ def import_dataset(source: str | Path, out_dir: str | Path, format: str | None =
                    images: str | Path | None = None, skip_bad: bool = False,
                    percentiles: tuple[float, float] = PERCENTILES,
                    diameters_km: tuple[float, float] | None = None,
-                   layers: Sequence[str] = ()) -> ImportReport:
+                   layers: Sequence[str] = (), annotator: str | None = None) -> ImportReport:
     """Reads labelled images of any known form and writes them as a data set.
 
     Args:
@@ -96,6 +103,8 @@ def import_dataset(source: str | Path, out_dir: str | Path, format: str | None =
         the ground is known (catalogues are complete only in a range).
       layers: of files with layers, the names of those to read; told apart by name and by what
         they hold if none is given.
+      annotator: whose labels are used where several people labelled the same images; all
+        are kept (see `annotations.annotators`). None: their consensus.
 
     Raises:
       DataProblems: something cannot be used; has every problem.
@@ -108,8 +117,8 @@ def import_dataset(source: str | Path, out_dir: str | Path, format: str | None =
                           "to 100, such as 0.5,99.5")
     if format is not None and format not in NAMES:
         raise ConfigError(f"format: got {format!r}, expected one of {', '.join(NAMES)}")
-    with unpacked(source) as path:
-        found = Source(path, images, layers, diameters_km)
+    with unpacked(source) as path, with_embedded(
+            Source(path, images, layers, diameters_km)) as found:
         notes = Notes()
         reader, files, others, unread = _recognise(found, format)
         if others:
@@ -118,7 +127,9 @@ def import_dataset(source: str | Path, out_dir: str | Path, format: str | None =
         reading = reader.read(found, files, notes)
         files = files if reading.files is None else list(reading.files)
         _remark(found, reading, files, unread, notes)
-        work = _Import(found, reading, notes, skip_bad, (low, high), diameters_km)
+        work = _Import(found, reading, notes, skip_bad, (low, high), diameters_km, annotator)
+        if not work.has_labels:
+            refuse_nothing(source, out_dir, notes)
         info = {"description": f"imported from {Path(source).name}", "format": reader.NAME,
                 "created_by": f"crater_model {crater_model.__version__}",
                 "label_files": len(files), "label_files_sha256": _digest(files)}
@@ -179,18 +190,22 @@ class _Import:
     """One import: first everything is looked at, then it is written."""
 
     def __init__(self, source: Source, reading: Reading, notes: Notes, skip_bad: bool,
-                 percentiles: tuple[float, float], diameters_km: DiametersKm):
+                 percentiles: tuple[float, float], diameters_km: DiametersKm,
+                 annotator: str | None):
         self.source, self.notes, self.skip_bad = source, notes, skip_bad
         self.percentiles, self.diameters_km = percentiles, diameters_km
         self.label_map, self.ids = _label_map(reading, notes)
         self.count: Counter[str] = Counter()
         self.sources: Counter[str] = Counter()
-        self.scenes = self._plan(reading)
+        self.people: Counter[str] = Counter()
+        self.used: str | None = None
+        self.scenes = self._plan(reading, annotator)
 
-    def _plan(self, reading: Reading) -> list[tuple[Scene, LabelledImage]]:
+    def _plan(self, reading: Reading, annotator: str | None) -> list[tuple[Scene, LabelledImage]]:
         scenes: list[tuple[Scene, LabelledImage]] = []
         taken: set[Path] = set()
-        names = _names([image.path for image in reading.images])
+        names = image_names([image.path for image in reading.images],
+                            set(self.source.embedded.values()))
         for image in track(reading.images, "reading labels"):
             with self.notes.entry(self.source.name(image.path)):
                 if image.path in taken:
@@ -200,12 +215,18 @@ class _Import:
                 instances = finish(image.labels, header, self.ids, self.diameters_km, self.notes)
                 scenes.append((Scene(
                     len(scenes), names[image.path], header.width, header.height, instances,
-                    split=image.split, georeference=header.georeference), image))
+                    split=image.split, georeference=header.georeference,
+                    annotators=image.annotators), image))
         self._refuse_problems()
         if not scenes:
             raise DataProblems(self.notes.problems or [f"{self.source.path}: lists no image"],
                                "no image is left to import")
-        return scenes
+        chosen, self.used = choose([scene for scene, _ in scenes], annotator, self.notes)
+        return [(scene, image) for scene, (_, image) in zip(chosen, scenes, strict=True)]
+
+    @property
+    def has_labels(self) -> bool:
+        return any(scene.instances for scene, _ in self.scenes)
 
     def _refuse_problems(self) -> None:
         if self.notes.problems and not self.skip_bad:
@@ -213,9 +234,10 @@ class _Import:
 
     def write(self, out_dir: Path, info: dict) -> None:
         info = dict(info)
-        save_dataset(out_dir, self._images(info), self.label_map, info)
+        save_dataset(out_dir, self._images(out_dir, info), self.label_map, info)
 
-    def _images(self, info: dict) -> Iterator[tuple[Scene, Path | Callable[[Path], None]]]:
+    def _images(self, out_dir: Path, info: dict
+                ) -> Iterator[tuple[Scene, Path | Callable[[Path], None]]]:
         for scene, image in track(self.scenes, "writing images"):
             with ExitStack() as stack:
                 try:
@@ -229,14 +251,20 @@ class _Import:
                     self.notes.problems.append(str(error))
                     self._refuse_problems()
                     continue
-                self.count.update(images=1, instances=len(scene.instances),
-                                  empty=int(not scene.instances),
+                self.people.update(i.annotator for i in scene.instances if i.annotator)
+                labels = [i for i in scene.instances if self.used is None
+                          or i.annotator in ("", self.used)]
+                self.count.update(images=1, instances=len(labels), empty=int(not labels),
                                   stretched=int(scene.stretch is not None))
-                self.sources.update(instance.source for instance in scene.instances)
+                self.sources.update(instance.source for instance in labels)
                 yield scene, write
         if not self.count["images"]:
             raise DataProblems(self.notes.problems, "no image is left to import")
+        if self.has_labels and not self.count["instances"]:
+            refuse_nothing(self.source.path, out_dir, self.notes)
         # Only now is all known, and `info` is written last.
+        if self.used is not None:
+            info[USED] = self.used
         info.update(warnings=self.notes.warnings, left_out=self.notes.problems)
 
     def report(self, name: str, files: int) -> ImportReport:
@@ -244,7 +272,8 @@ class _Import:
             format=name, label_files=files, images=self.count["images"],
             instances=self.count["instances"], empty_images=self.count["empty"],
             label_map=self.label_map, label_sources=dict(self.sources.most_common()),
-            stretched=self.count["stretched"], warnings=self.notes.warnings,
+            stretched=self.count["stretched"], annotators=dict(sorted(self.people.items())),
+            warnings=self.notes.warnings,
             problems=self.notes.problems)
 
 
@@ -311,24 +340,6 @@ def _label_map(reading: Reading, notes: Notes) -> tuple[dict[int, str], dict[str
     names = list(dict.fromkeys(written.values()))
     return (dict(enumerate(names, start=1)),
             {name: names.index(chosen) + 1 for name, chosen in written.items()})
-
-
-def _names(paths: Sequence[Path]) -> dict[Path, str]:
-    """Names below `images/`: the path below what all have in common, without a suffix's
-    difference being the only one (a.tif and a.png)."""
-    unique = sorted(set(paths))
-    if not unique:
-        return {}
-    common = Path(os.path.commonpath([path.parent for path in unique]))
-    stems = Counter(path.with_suffix("").as_posix().lower() for path in unique)
-    names = {}
-    for path in unique:
-        name = PurePosixPath(path.relative_to(common).as_posix())
-        if stems[path.with_suffix("").as_posix().lower()] > 1:
-            name = name.with_name(f"{name.stem}_{name.suffix[1:].lower()}{name.suffix}")
-        # A file's name need not be text; the data set's JSON must be.
-        names[path] = str(name).encode("utf-8", "replace").decode()
-    return names
 
 
 def _digest(paths: Sequence[Path]) -> str:

@@ -41,7 +41,7 @@ def _finish(label: Label, image: Header, class_ids: Mapping[str, int],
             diameters_km: DiametersKm, notes: Notes) -> Instance | None:
     if label.centre is not None and not (0 <= label.centre[0] < image.width
                                          and 0 <= label.centre[1] < image.height):
-        notes.count("label(s) whose centre lies outside the image were left out", label.where)
+        notes.lose("label(s) whose centre lies outside the image were left out", label.where)
         return None
     everything = np.concatenate(label.rings) if label.rings else np.zeros((0, 2))
     if not len(everything) or not (np.abs(everything) < _FARTHEST_PX).all():
@@ -52,14 +52,27 @@ def _finish(label: Label, image: Header, class_ids: Mapping[str, int],
         diameter = image.georeference.diameter_km(label.rings)
     if diameters_km is not None and diameter is not None and not (
             diameters_km[0] <= diameter <= diameters_km[1]):
-        notes.count(f"label(s) outside {diameters_km[0]:g} to {diameters_km[1]:g} km were left out",
-                    label.where)
+        notes.lose(f"label(s) outside {diameters_km[0]:g} to {diameters_km[1]:g} km were left out",
+                   label.where)
         return None
+    if label.holes or _has_hole(label.rings):
+        notes.count("label(s) have a hole, which was filled", label.where)
     rings = _inside(label, everything, image, notes)
     rings, area, repaired = outline.repair(rings)
     if repaired:
         notes.count("outline(s) crossed themselves and were repaired", label.where)
-    return Instance(0, class_ids[label.name], rings, area, label.crowd, label.source, diameter)
+    return Instance(0, class_ids[label.name], rings, area, label.crowd, label.source, diameter,
+                    label.annotator)
+
+
+def _has_hole(rings: outline.Rings) -> bool:
+    """Whether a ring lies within another, which tools mean as a hole."""
+    if len(rings) < 2:
+        return False
+    shapes = [shapely.make_valid(shapely.Polygon(ring)) for ring in rings]
+    tree = shapely.STRtree(shapes)
+    inside, outside = tree.query(shapes, predicate="within")
+    return bool((inside != outside).any())
 
 
 def _inside(label: Label, everything: np.ndarray, image: Header, notes: Notes) -> outline.Rings:

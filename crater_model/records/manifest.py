@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from etils import epath
@@ -37,6 +37,8 @@ class Manifest:
       created_by: program and version.
       stretch_percentiles: between which images of more than 8 bits were stretched, percent.
       format_version: of this layout.
+      splitting: how the splits were made: `by` ("scenes" or "blocks"), `gap_px` and `words`
+        (see `annotations.splitting.Splitting`).
     """
 
     root: Path | epath.Path
@@ -50,6 +52,7 @@ class Manifest:
     created_by: str
     format_version: int = FORMAT_VERSION
     stretch_percentiles: tuple[float, float] = PERCENTILES
+    splitting: dict = field(default_factory=dict)
 
     def files(self, split: str) -> list[Path | epath.Path]:
         """The split's record files, in order; none where the split has no image.
@@ -65,6 +68,11 @@ class Manifest:
             raise DataError(f"{self.root / MANIFEST}: has no split {name!r}, expected one of "
                             f"{', '.join(self.splits)}; name one of these")
         return self.splits[name]
+
+    @property
+    def scenes(self) -> list[str]:
+        """The names of all scenes, and of parts where a scene was cut into blocks."""
+        return [name for split in self.splits.values() for name in split["scenes"]]
 
     @property
     def images(self) -> int:
@@ -173,9 +181,12 @@ def _file_problems(path: Path, expected: dict) -> list[str]:
 
 def _source_problems(manifest: Manifest, folder: str | Path) -> list[str]:
     from crater_model.annotations.dataset import load_dataset
+    from crater_model.annotations.parts import chosen
 
     try:
-        dataset = load_dataset(folder)
+        dataset = whole = load_dataset(folder)
+        if manifest.splitting.get("by") == "blocks":
+            dataset = chosen(whole, manifest.scenes)
     except DataError as error:
         return [str(error)]
     path, problems = manifest.root / MANIFEST, []
@@ -187,7 +198,7 @@ def _source_problems(manifest: Manifest, folder: str | Path) -> list[str]:
         if found != expected:
             problems.append(f"{path}: has {found} {what}, but the data set {folder} has "
                             f"{expected}; write the records again")
-    if not problems and manifest.source != dataset.fingerprint:
+    if not problems and manifest.source != whole.fingerprint:
         problems.append(f"{path}: was made from other data than {folder} now holds (its "
                         "fingerprint differs); write the records again")
     return problems

@@ -12,7 +12,7 @@ from pathlib import Path
 import crater_model
 from crater_model.annotations.dataset import load_dataset, refuse_other_folder
 from crater_model.annotations.scene import SPLITS, Dataset, Scene
-from crater_model.annotations.splits import dataset_splits
+from crater_model.annotations.splitting import FRACTIONS, split_dataset
 from crater_model.errors import ConfigError
 from crater_model.files import whole_folder
 from crater_model.imagery.stretch import PERCENTILES
@@ -29,7 +29,7 @@ _JPEG_MAGIC = b"\xff\xd8"
 
 
 def write_records(dataset_dir: str | Path, out_dir: str | Path,
-                  splits: Sequence[float] = (0.7, 0.15, 0.15), shards: int | None = None,
+                  splits: Sequence[float] = FRACTIONS, shards: int | None = None,
                   full_masks: bool = False, seed: int = 0) -> Manifest:
     """Writes `{split}-00000-of-0000N.tfrecord` files and `manifest.json`.
 
@@ -41,22 +41,25 @@ def write_records(dataset_dir: str | Path, out_dir: str | Path,
       out_dir: where; replaced as a whole at the end. A folder that holds something other
         than records is refused.
       splits: shares of train, validation and test, by scene; splits that the data set
-        names are kept.
+        names are kept. Where there are fewer scenes with labels than splits, one is cut into
+        blocks (see `annotations.splitting`), and the manifest says so.
       shards: files a split (never more than it has images); None chooses by size.
       full_masks: adds a full-size 0/1 PNG for each instance, which Model Garden's own
         parser and the TF Object Detection API want.
       seed: of the assignment to splits and of the order of the images.
 
     Raises:
-      DataError: the data set has a problem.
+      DataError: the data set has a problem, or too few scenes and none that can be cut.
       ConfigError: shares or shards that make no sense.
     """
     if shards is not None and shards < 1:
         raise ConfigError(f"shards: got {shards}, expected at least 1")
     out_dir = Path(out_dir)
     refuse_other_folder(out_dir, MANIFEST, "a records folder")
-    dataset = load_dataset(dataset_dir)
-    split_of = dataset_splits(dataset, splits, seed)
+    splitting = split_dataset(load_dataset(dataset_dir), splits, seed)
+    dataset, split_of = splitting.dataset, splitting.split_of
+    # Chips know how they were shared out before they were cut.
+    said = dataset.info.get("splitting") if splitting.by == "scenes" else None
     entries, done = {}, 0
     total = len(dataset.scenes)
     with whole_folder(out_dir) as beside, Progress("writing records", total) as progress:
@@ -79,7 +82,8 @@ def write_records(dataset_dir: str | Path, out_dir: str | Path,
                         max(s.width for s in dataset.scenes)),
             scales=tuple(sorted({scene.scale for scene in dataset.scenes})),
             created_by=f"crater_model {crater_model.__version__}",
-            stretch_percentiles=_percentiles(dataset))
+            stretch_percentiles=_percentiles(dataset),
+            splitting=said if isinstance(said, dict) else splitting.to_json())
         manifest.write(beside)
     return manifest
 

@@ -87,7 +87,7 @@ def train(records_dir: str | Path, model_dir: str | Path, experiment: str | Path
       `stopped_early`, `seconds`, `loss` (mean of the last loop), `metrics` (all scores of the
       best checkpoint), `history` (rows of metrics.jsonl), `experiment`, `overrides`, `init`
       (fingerprint of the starting weights, "" without), `data` (fingerprint), `label_map`,
-      `scales`.
+      `scales`, `splitting` (how the splits were made; see `records.manifest`).
 
     Raises:
       ConfigError: a setting is unknown, a network cannot be built of the settings, the
@@ -135,7 +135,8 @@ def train(records_dir: str | Path, model_dir: str | Path, experiment: str | Path
             "experiment": str(experiment), "overrides": overrides, "init": init,
             "data": manifest.source,
             "label_map": {str(k): v for k, v in manifest.label_map.items()},
-            "scales": list(manifest.scales), "chip_size": config.task.model.input_size[0],
+            "scales": list(manifest.scales), "splitting": manifest.splitting,
+            "chip_size": config.task.model.input_size[0],
             "version": __version__,
         }
         if chief:

@@ -22,8 +22,10 @@ def refuse_unfit(config: Experiment, manifest: Manifest) -> None:
     """
     for data in (config.task.train_data, config.task.validation_data):
         if not manifest.split(data.split)["images"]:
-            raise DataError(f"{manifest.root}: split '{data.split}' holds no image; write records "
-                            "with a larger share of it")
+            words = manifest.splitting.get("words")
+            raise DataError(f"{manifest.root}: split '{data.split}' holds no image"
+                            f"{f' ({words})' if words else ''}; write records with a larger share "
+                            "of it")
     _refuse_network(config)
     _refuse_optimizer(config.trainer.optimizer_config)
 

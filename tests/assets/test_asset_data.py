@@ -6,10 +6,12 @@ import dagster as dg
 import pytest
 
 from crater_assets.assets import annotated_images
+from crater_assets.assets.best_model import test_scenes as scenes_of_test
 from crater_assets.checks import STORAGE_CHECK
 from crater_assets.history import last_materialization, upstream
 from crater_assets.resources import Crater
 from crater_model.annotations.dataset import load_dataset
+from crater_model.annotations.parts import chosen
 from crater_model.errors import DataError
 from crater_model.storage import open_storage
 from tests.storage.conftest import cloud, server  # noqa: F401 (fixtures)
@@ -69,6 +71,33 @@ def test_records_from_whole_scenes_and_reuse(instance, crater, run_assets):
     assert run_assets(instance, crater, *DATA, tfrecords={"scales": [1.0], "seed": 1}).success
     assert last_materialization(instance, "tfrecords").artifact != first.artifact
     assert open_storage(crater.storage).exists(first.artifact)
+
+
+@pytest.mark.parametrize("scales", [[], [1.0]])
+def test_records_of_one_mosaic(instance, crater, run_assets, make_dataset, tmp_path, scales):
+    """A scene alone is cut into blocks: its chips (of 96 px) are in three splits, and its test
+    scene is a part that is found again in the mosaic."""
+    make_dataset(tmp_path / "mosaic", craters=(70,), size=(300, 200))
+    crater = Crater(dataset=str(tmp_path / "mosaic"), storage=crater.storage,
+                    experiment=crater.experiment)
+    result = run_assets(instance, crater, *DATA, tfrecords={"scales": scales})
+    assert result.success and all(e.passed for e in evaluations(result).values())
+    made = last_materialization(instance, "tfrecords").metadata
+    assert all(made[f"{split}_instances"] > 0 for split in ("train", "validation", "test"))
+    assert "scene_001.png is cut into blocks" in made["splits_by"]
+    scenes = scenes_of_test(open_storage(crater.storage), made["artifact"])
+    part, = chosen(load_dataset(tmp_path / "mosaic"), scenes).scenes
+    assert part.part[0] == "scene_001.png" and part.instances
+
+
+def test_one_scene_that_cannot_be_cut_is_refused_before_training(instance, crater, run_assets,
+                                                                 make_dataset, tmp_path):
+    make_dataset(tmp_path / "small", craters=(4,))
+    crater = Crater(dataset=str(tmp_path / "small"), storage=crater.storage,
+                    experiment=crater.experiment)
+    result = run_assets(instance, crater, *DATA)
+    assert not result.success
+    assert "has no room for blocks" in str(result.failure_data_for_node("tfrecords"))
 
 
 def test_records_in_a_bucket(instance, crater, run_assets, cloud, tmp_path,  # noqa: F811

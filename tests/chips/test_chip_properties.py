@@ -9,11 +9,12 @@ import shapely
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
+from crater_model.annotations.clipping import Outlines
 from crater_model.annotations.dataset import load_dataset, save_dataset
 from crater_model.annotations.outline import ellipse
 from crater_model.annotations.scene import Instance, Scene
 from crater_model.chips import cut_chips
-from crater_model.chips.windows import Outlines, positions, scaled_size
+from crater_model.chips.windows import positions, scaled_size
 
 SIDES = st.tuples(st.integers(60, 400), st.integers(60, 400)).filter(lambda s: s[0] != s[1])
 SCALES = st.one_of(st.sampled_from([0.125, 0.25, 0.5, 1.0, 2.0]), st.floats(0.125, 3.0))

@@ -756,6 +756,104 @@ add("images", "an empty folder", lambda folder: None, "error", "no image", "sour
 add("images", "an image as labels", pictures, "error", "no labels", r"a\.png", at="a.png")
 
 
+# What other tools write: Pascal VOC, Label Studio, tracks, images in label files.
+
+
+def voc(folder: Path, inside: str | None = None, image="a.png", before="") -> Path:
+    pictures(folder)
+    good = ("<object><name>crater</name><bndbox><xmin>5</xmin><ymin>6</ymin><xmax>30</xmax>"
+            "<ymax>20</ymax></bndbox></object>")
+    for name, picture, text in (("labels.xml", image, good if inside is None else inside),
+                                ("b.xml", "b.png", good)):
+        (folder / name).write_text(f'<?xml version="1.0"?>{before}<annotation><filename>{picture}'
+                                   f"</filename>{text}</annotation>")
+    return folder / "labels.xml"
+
+
+def label_studio(folder: Path, kind="polygonlabels", value=None, size=(WIDTH, HEIGHT),
+                 image="a.png", result: object = None, tasks: object = None) -> Path:
+    pictures(folder)
+    value = {"points": [[10, 10], [60, 20], [30, 70]]} if value is None else value
+
+    def task(image, value, kind, size):
+        region = {"type": kind, "original_width": size[0], "original_height": size[1],
+                  "value": {**value, kind: ["crater"]}}
+        return {"data": {"image": f"/data/upload/{image}"}, "annotations": [
+            {"result": [region] if result is None or image == "b.png" else result}]}
+    good = task("b.png", {"points": [[10, 10], [60, 20], [30, 70]]}, "polygonlabels",
+                (WIDTH, HEIGHT))
+    return dump(folder / "labels.json", [*(tasks or [task(image, value, kind, size)]), good])
+
+
+def embedded(folder: Path, data) -> Path:
+    path = labelme(folder)
+    (folder / "a.png").unlink()
+    files = sorted(folder.rglob("*.json"))
+    value = json.loads(files[0].read_text())
+    dump(files[0], value | {"imagePath": "a.png", "imageData": data})
+    return path
+
+
+_BOX = "<object><name>crater</name><bndbox>{}</bndbox></object>"
+for _name, _make, *_expected in (
+        ("voc: whole", voc, "fine"),
+        ("voc: a half", edited(voc, cut(0.5)), "error", "not whole XML"),
+        ("voc: entities", functools.partial(voc, before='<!DOCTYPE a [<!ENTITY b "c">]>'), "error",
+         "entities", r"\.xml"),
+        ("voc: 100,000 elements deep", functools.partial(voc, inside="<a>" * 100_000), "error",
+         "deep|not whole"),
+        ("voc: no such image", functools.partial(voc, image="gone.png"), "problem",
+         "gone.png"),
+        ("voc: nothing in a box", functools.partial(voc, inside=_BOX.format("")), "problem", "xmin"),
+        ("voc: text in a box", functools.partial(voc, inside=_BOX.format(
+            "<xmin>x</xmin><ymin>1</ymin><xmax>5</xmax><ymax>5</ymax>")), "problem", "xmin 'x'"),
+        ("voc: a box turned over", functools.partial(voc, inside=_BOX.format(
+            "<xmin>9</xmin><ymin>1</ymin><xmax>5</xmax><ymax>5</ymax>")), "problem", "axes above 0"),
+        ("voc: a box far outside", functools.partial(voc, inside=_BOX.format(
+            "<xmin>900</xmin><ymin>1</ymin><xmax>950</xmax><ymax>5</ymax>")), "problem", "outside"),
+        ("voc: no name", functools.partial(voc, inside="<object><bndbox/></object>"), "problem",
+         "no name"),
+        ("voc: a size in words", functools.partial(
+            voc, inside="<size><width>wide</width><height>4</height></size>"), "problem",
+         "image size"),
+        ("labelstudio: whole", label_studio, "fine"),
+        ("labelstudio: a half", edited(label_studio, cut(0.5)), "error", "not JSON"),
+        ("labelstudio: no such image", functools.partial(label_studio, image="gone.png"), "problem",
+         "gone.png"),
+        ("labelstudio: tasks of numbers", functools.partial(label_studio, tasks=[7, None]),
+         "problem", "expected an object"),
+        ("labelstudio: a result of text", functools.partial(label_studio, result="x"), "problem",
+         "list of results"),
+        ("labelstudio: regions of numbers", functools.partial(label_studio, result=[5]), "problem",
+         "expected an object"),
+        ("labelstudio: no size", functools.partial(label_studio, size=(None, None)), "problem",
+         "original_width"),
+        ("labelstudio: a size of 1e400", functools.partial(label_studio, size=(10**400, 5)),
+         "problem", "finite number"),
+        ("labelstudio: another size", functools.partial(label_studio, size=(61, HEIGHT)), "problem",
+         "made for"),
+        ("labelstudio: points of text", functools.partial(label_studio, value={"points": "xy"}),
+         "problem", "pairs"),
+        ("labelstudio: an ellipse without axes", functools.partial(
+            label_studio, kind="ellipselabels", value={"x": 5, "y": 5}), "problem", "radiusX"),
+        ("labelstudio: a brush of nothing", functools.partial(
+            label_studio, kind="brushlabels", value={"rle": []}), "problem", "cut short"),
+        ("labelstudio: a brush of text", functools.partial(
+            label_studio, kind="brushlabels", value={"rle": "abc"}), "problem", "list of bytes"),
+        ("labelstudio: a brush of 1e5 x 1e5 px", functools.partial(
+            label_studio, kind="brushlabels", value={"rle": [0] * 9}, size=(10**5, 10**5)),
+         "problem", "too large"),
+        ("labelme: imageData of nothing", functools.partial(embedded, data="aGk="), "problem",
+         "imageData", ""),
+        ("labelme: imageData that is not base64", functools.partial(embedded, data="?"), "problem",
+         "imageData", ""),
+        ("cvat: a track that moves", edited(cvat, changed(lambda data: data.replace(
+            b"</annotations>", b'<track id="4" label="crater"><box frame="0" outside="0" xtl="1" '
+            b'ytl="2" xbr="9" ybr="9"/><box frame="5" outside="0" xtl="1" ytl="2" xbr="9" '
+            b'ybr="9"/></track></annotations>'))), "problem", "none between")):
+    add("tools", _name, _make, *_expected)
+
+
 # Running them.
 
 

@@ -20,14 +20,16 @@ from crater_model.importing.formats import (
     coco,
     cvat,
     labelme,
+    labelstudio,
     masks,
     results,
     vector,
     via,
+    voc,
     yolo,
 )
 
 # In the order in which they are tried; where files of several are found, the first counts. What
 # this project has found itself is last: labels that somebody has made come before it.
 FORMATS: tuple[ModuleType, ...] = (
-    coco, via, cvat, labelme, yolo, vector, catalogue, masks, results)
+    coco, via, cvat, labelme, labelstudio, voc, yolo, vector, catalogue, masks, results)

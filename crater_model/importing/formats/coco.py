@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from crater_model.annotations.scene import SPLITS
 from crater_model.errors import DataError
 from crater_model.imagery.raster import read_header
 from crater_model.importing.formats.run_lengths import outlines_of_runs
+from crater_model.importing.formats.sets import Sets
 from crater_model.importing.formats.source import (
     Bad,
     Label,
@@ -82,11 +84,14 @@ def read(source: Source, files: list[Path], notes: Notes) -> Reading:
     Raises:
       DataError: a file is not JSON or has no lists `images` and `annotations`.
     """
-    images: dict[Path, LabelledImage] = {}
+    sets = Sets(source)
     classes: dict[str, None] = {}
     for path in files:
-        classes |= dict.fromkeys(_File(source, path, notes, images).read())
-    return Reading([images[path] for path in sorted(images)], tuple(classes))
+        file = _File(source, path, notes)
+        classes |= dict.fromkeys(file.read())
+        for image in file.images.values():
+            sets.add(path, image)
+    return Reading(sets.images(notes), tuple(classes))
 
 
 @dataclass(eq=False)
@@ -101,12 +106,12 @@ class _Entry:
 
 @dataclass(eq=False)
 class _File:
-    """One JSON file while it is read; `images` is what all files have given so far."""
+    """One JSON file while it is read; `images` is what it has given so far."""
 
     source: Source
     path: Path
     notes: Notes
-    images: dict[Path, LabelledImage]
+    images: dict[Path, LabelledImage] = field(default_factory=dict)
     names: dict[Id, str] = field(default_factory=dict)
     entries: dict[Id, _Entry] = field(default_factory=dict)
     seen: set[Id] = field(default_factory=set)
@@ -171,12 +176,12 @@ class _File:
                           f"{image.split} and {shown(image.size)} where it is listed before; "
                           "delete one of the entries")
         self.entries[key].image = self.images.setdefault(
-            path, LabelledImage(path, split=split, size=size))
+            path, LabelledImage(path, split=split, size=size, annotators=_people(entry)))
 
     def _find(self, said: object) -> Path:
         """The image's file; of several of its name the one in the folder of the file's
         subset (`images/train/a.png` for `instances_train.json`)."""
-        name = _file_name(said)
+        name = file_name(said)
         try:
             return self.source.find_image(name, self.path, any_suffix=True)
         except Bad:
@@ -195,18 +200,21 @@ class _File:
             if len(found) == 1:
                 return "validation" if found[0] == "val" else found[0]
             return split_of(self.path, self.source.root)
+        known = split_of(Path(split, "_"), Path()) if isinstance(split, str) else None
+        if known is not None:
+            return known
         if split not in SPLITS:
             raise Bad(f"has the split {shown(split)}, expected one of {', '.join(SPLITS)}; correct "
                       "it")
         return split
 
     def _annotation(self, entry: Any, where: str) -> None:
-        found = self.entries.get(_id(entry, "image_id"))
+        found = _lookup(self.entries, _id(entry, "image_id"))
         if found is None:
             raise Bad(f"is of the image {shown(entry['image_id'])}, which is not listed; correct "
                       "its image_id")
         if found.image is None:
-            self.notes.count("annotation(s) are of images that cannot be used", where)
+            self.notes.lose("annotation(s) are of images that cannot be used", where)
             return
         where += f" (image {found.shown})"
         with self.notes.entry(where):
@@ -217,12 +225,12 @@ class _File:
             found.image.labels.append(self._label(entry, found, where))
 
     def _label(self, entry: dict, image: _Entry, where: str) -> Label:
-        category = _id(entry, "category_id")
+        category = _same_id(self.names, _id(entry, "category_id"))
         if category not in self.names:
             known = ", ".join(f"{key} ({name})" for key, name in self.names.items()) or "none"
             raise Bad(f"has the category {shown(category)}, expected one of {shown(known)}; add it "
                       "to categories or correct it")
-        rings, made = _rings(entry, image)
+        rings, made, holes = _rings(entry, image)
         if made == "outline" and len(rings) == 1 and _is_upright(rings[0]):
             self.notes.count("outline(s) are upright rectangles (if they are boxes, delete their "
                              "segmentation to have ellipses put into them)", where)
@@ -241,20 +249,24 @@ class _File:
             if diameter <= 0:
                 raise Bad(f"has the diameter_km {diameter:g}, expected more than 0; correct it")
         self.used.add(category)
-        return Label(rings, self.names[category], drawn or made, where, crowd, diameter)
+        return Label(rings, self.names[category], drawn or made, where, crowd, diameter,
+                     annotator=who if isinstance(who := entry.get("annotator"), str) else "",
+                     holes=holes)
 
 
-def _rings(entry: dict, image: _Entry) -> tuple[outline.Rings, str]:
-    """An annotation's outline and what was drawn; an ellipse where there is only a box."""
+def _rings(entry: dict, image: _Entry) -> tuple[outline.Rings, str, bool]:
+    """An annotation's outline (an ellipse where there is only a box), what was drawn, and
+    whether it has holes."""
     segmentation = entry.get("segmentation")
     if isinstance(segmentation, dict):
-        return outlines_of_runs(segmentation, _file_size(image)), "mask"
+        rings, holes = outlines_of_runs(segmentation, _file_size(image))
+        return rings, "mask", holes
     if isinstance(segmentation, list):
         polygons = [part for part in segmentation if part != []]
         if polygons and not any(isinstance(part, (list, dict)) for part in polygons):
             polygons = [polygons]  # one polygon without the list around it
         if polygons:
-            return outline.from_polygons(polygons), "outline"
+            return outline.from_polygons(polygons), "outline", False
     box = entry.get("bbox")
     if box in (None, []):
         raise Bad("has neither a segmentation nor a bbox; draw it or delete the annotation")
@@ -268,7 +280,15 @@ def _rings(entry: dict, image: _Entry) -> tuple[outline.Rings, str]:
     attributes = entry.get("attributes")
     turn = attributes.get("rotation") if isinstance(attributes, dict) else None  # CVAT's, deg
     angle = 0.0 if turn is None else number(turn, "rotation")
-    return (outline.ellipse(x + width / 2, y + height / 2, width / 2, height / 2, angle),), "box"
+    ring = outline.ellipse(x + width / 2, y + height / 2, width / 2, height / 2, angle)
+    return (ring,), "box", False
+
+
+def _people(entry: dict) -> tuple[str, ...]:
+    """Who labelled an image, where it says so (this project's own key)."""
+    said = entry.get("annotators")
+    return tuple(filter(None, said)) if isinstance(said, list) and all(
+        isinstance(name, str) for name in said) else ()
 
 
 def _file_size(image: _Entry) -> tuple[int, int]:
@@ -286,7 +306,7 @@ def _is_upright(ring: np.ndarray) -> bool:
     return len(ring) == 4 and bool(((ring != np.roll(ring, 1, axis=0)).sum(axis=1) == 1).all())
 
 
-def _file_name(said: object) -> str:
+def file_name(said: object) -> str:
     """A `file_name` without what an address has behind its path; Label Studio's
     `/data/local-files/?d=folder/a.png` has the path there."""
     if not isinstance(said, str):
@@ -307,6 +327,19 @@ def _id(entry: Any, key: str) -> Id:
             isinstance(value, str) and value):
         return value
     raise Bad(f"has the {key} {shown(value)}, expected a number; correct it")
+
+
+def _same_id(table: Mapping[Id, Any], key: Id) -> Id:
+    """The key as the table has it: some tools write one id as number and as text."""
+    if key in table:
+        return key
+    if isinstance(key, str) and re.fullmatch(r"\d{1,18}", key):
+        return int(key) if int(key) in table else key
+    return str(key) if str(key) in table else key
+
+
+def _lookup(entries: Mapping[Id, _Entry], key: Id) -> _Entry | None:
+    return entries.get(_same_id(entries, key))
 
 
 def _called(entry: Any, place: int) -> str:

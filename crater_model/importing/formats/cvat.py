@@ -1,4 +1,5 @@
-"""CVAT for images 1.1: one XML file with the labels of many images.
+"""CVAT for images 1.1: one XML file with the labels of many images; and CVAT for video where
+every frame of a track is an image with a shape of its own.
 
 After docs.cvat.ai/docs/manual/advanced/xml_format and the tool's own source
 (cvat/apps/dataset_manager/formats). Its coordinates are px of the image, counted from the
@@ -9,16 +10,13 @@ mask's runs go along the rows of its box and begin with pixels outside it.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
-from xml.etree.ElementTree import Element, ParseError
+from xml.etree.ElementTree import Element
 
 import numpy as np
-from defusedxml import DefusedXmlException
-from defusedxml.ElementTree import iterparse
 
 from crater_model.annotations import outline
-from crater_model.errors import DataError
 from crater_model.importing.formats.source import (
     Bad,
     Label,
@@ -31,14 +29,13 @@ from crater_model.importing.formats.source import (
     points,
     split_of,
 )
+from crater_model.importing.formats.xml_files import elements
 
 NAME = "cvat"
 TITLE = "CVAT for images (XML)"
 
 # A larger mask (px of its box) would take more than a GB to outline.
 _MOST_MASK_PIXELS = 2**24
-# Elements inside each other; CVAT's own files have seven.
-_MOST_DEPTH = 50
 
 
 def recognise(source: Source) -> list[Path]:
@@ -55,23 +52,26 @@ def read(source: Source, files: list[Path], notes: Notes) -> Reading:
     """The images that the files list, with their shapes.
 
     Raises:
-      DataError: a file is not whole XML, declares entities, or is of a video.
+      DataError: a file is not whole XML, or declares entities.
     """
     images: dict[Path, LabelledImage] = {}
     first: dict[Path, str] = {}
     classes: dict[str, None] = {}
     for file in files:
         name, image, place = source.name(file), None, 0
-        for event, element, parent in _elements(file):
+        tracks = _Tracks(source, file, images, first)
+        for event, element, parent in elements(file, "CVAT for images", ("label",)):
             within = parent.tag if parent is not None else None
             if event == "start" and element.tag == "image" and within == "annotations":
                 image, place = None, 0
                 with notes.entry(f"{name}: image entry {element.get('id')}"):
                     image = _image(source, file, element, first)
                     images[image.path], first[image.path] = image, name
-            elif event == "start" and element.tag == "track":
-                raise DataError(f"{file}: has tracks, so it is CVAT for video; export the task as "
-                                "CVAT for images, with its images")
+            elif event == "end" and within == "track":
+                tracks.shape(element, parent)
+            elif event == "end" and element.tag == "track":
+                with notes.entry(f"{name}: track {element.get('id')}"):
+                    tracks.end(element, notes)
             elif event == "end" and element.tag == "label" and within == "labels":
                 if text := (element.findtext("name") or "").strip():
                     classes[text] = None
@@ -86,31 +86,72 @@ def read(source: Source, files: list[Path], notes: Notes) -> Reading:
     return Reading([images[path] for path in sorted(images)], tuple(classes))
 
 
-def _elements(file: Path) -> Iterator[tuple[str, Element, Element | None]]:
-    """"start" or "end", element and parent; what has ended is forgotten, so that a file of
-    any length takes little memory."""
-    stack: list[Element] = []
-    try:
-        with file.open("rb") as stream:
-            for event, element in iterparse(stream, ("start", "end"), forbid_dtd=True):
-                if event == "end":
-                    stack.pop()
-                parent = stack[-1] if stack else None
-                yield event, element, parent
-                if event == "start":
-                    stack.append(element)
-                elif parent is not None and parent.tag != "label":
-                    parent.remove(element)
-                if len(stack) > _MOST_DEPTH:
-                    raise DataError(f"{file}: has elements more than {_MOST_DEPTH} deep, expected "
-                                    "CVAT for images; export it again")
-    except DefusedXmlException:
-        raise DataError(f"{file}: declares a document type or entities, which CVAT does not; "
-                        "export it again") from None
-    except (ParseError, ValueError, LookupError) as error:
-        raise DataError(f"{file}: is not whole XML ({error}); export it again") from None
-    except OSError as error:
-        raise DataError(f"{file}: cannot be read ({error.strerror or error})") from None
+class _Tracks:
+    """The tracks of one file: an object's shapes in some frames, each frame an image."""
+
+    def __init__(self, source: Source, file: Path, images: dict[Path, LabelledImage],
+                 first: dict[Path, str]):
+        self._source, self._file, self._images, self._first = source, file, images, first
+        self._shapes: list[tuple[str | None, bool, tuple[outline.Rings, str] | Bad]] = []
+
+    def shape(self, element: Element, parent: Element | None) -> None:
+        """A shape of the track that is being read; what is wrong with it is said at its end."""
+        outside = element.get("outside") == "1"
+        found: tuple[outline.Rings, str] | Bad = Bad("")
+        if not outside:
+            try:
+                found = _outlines(element)
+            except ArithmeticError:
+                found = Bad("has a coordinate that is far too large; draw it again")
+            except ValueError as error:
+                found = Bad(str(error))
+        self._shapes.append((element.get("frame"), outside, found))
+
+    def end(self, element: Element, notes: Notes) -> None:
+        """The track is complete: its shapes become labels of their frames' images.
+
+        Raises:
+          Bad: it moves on between frames that it has shapes for.
+        """
+        shapes, self._shapes = self._shapes, []
+        name = (element.get("label") or "").strip()
+        if not name:
+            raise Bad("has no label; name its class")
+        if not shapes:
+            raise Bad("has no shape; delete it")
+        frames = [int(number(frame, "frame")) for frame, _, _ in shapes]
+        for (one, other), (_, outside, _) in zip(pairwise(frames), shapes, strict=False):
+            if not outside and other != one + 1:
+                raise Bad(f"has shapes in the frames {one} and {other} and none between, where it "
+                          "goes on; export the task as CVAT for images")
+        if not shapes[-1][1]:
+            notes.count("track(s) have no end and were taken to be in the frames with a shape",
+                        f"{self._source.name(self._file)}: track {element.get('id')}")
+        for frame, (_, outside, found) in zip(frames, shapes, strict=True):
+            if not outside:
+                if isinstance(found, Bad):
+                    raise Bad(f"frame {frame} {found}")
+                rings, drawn = found
+                where = (f"{self._source.name(self._file)}: track {element.get('id')}, frame "
+                         f"{frame}")
+                self._image(frame, notes).labels.append(Label(rings, name, drawn, where))
+
+    def _image(self, frame: int, notes: Notes) -> LabelledImage:
+        """The image of a frame: frame_000012, else the so-and-so-many-th by name."""
+        source = self._source
+        try:
+            path = source.find_image(f"frame_{frame:06d}", self._file, any_suffix=True)
+        except Bad:
+            if not 0 <= frame < len(source.images):
+                raise Bad(f"is in the frame {frame}, but there are {len(source.images)} images and "
+                          f"none called frame_{frame:06d}; export the task with its images"
+                          ) from None
+            path = source.images[frame]
+            notes.count("frame(s) of tracks were counted in the order of the images' names",
+                        path.name)
+        self._first[path] = source.name(self._file)
+        return self._images.setdefault(path, LabelledImage(
+            path, split=split_of(path, source.image_root)))
 
 
 def _image(source: Source, file: Path, element: Element, first: dict[Path, str]) -> LabelledImage:
@@ -133,6 +174,9 @@ def _label(element: Element, where: str) -> Label:
     name = (element.get("label") or "").strip()
     if not name:
         raise Bad("has no label; name its class")
+    if element.tag == "mask":
+        rings, holes = _mask(element)
+        return Label(rings, name, "mask", where, holes=holes)
     try:
         rings, source = _outlines(element)
     except ArithmeticError:
@@ -156,12 +200,13 @@ def _outlines(element: Element) -> tuple[outline.Rings, str]:
         return (outline.ellipse(value("cx"), value("cy"), value("rx"), value("ry"),
                                 value("rotation", "0")),), "ellipse"
     if element.tag == "mask":
-        return _mask(element), "mask"
+        return _mask(element)[0], "mask"
     raise Bad(f"is drawn as {element.tag[:40]}, which is no outline; draw a polygon, ellipse, "
               "rectangle or mask in its place")
 
 
-def _mask(element: Element) -> outline.Rings:
+def _mask(element: Element) -> tuple[outline.Rings, bool]:
+    """A mask's outlines, and whether it has holes."""
     left, top, width, height = (
         int(number(element.get(key), key)) for key in ("left", "top", "width", "height"))
     if not (width > 0 and height > 0 and width * height <= _MOST_MASK_PIXELS):
@@ -174,7 +219,7 @@ def _mask(element: Element) -> outline.Rings:
     if runs.min() < 0 or runs.max() > width * height or runs.sum() != width * height:
         raise Bad(f"has a mask whose runs do not add up to {width}x{height} px; export it again")
     inside = (np.arange(len(runs)) % 2).astype(np.uint8)
-    rings = outline.from_mask(np.repeat(inside, runs).reshape(height, width))
+    rings, holes = outline.trace(np.repeat(inside, runs).reshape(height, width))
     if not rings:
         raise Bad("has an empty mask; delete it")
-    return tuple(ring + (left, top) for ring in rings)
+    return tuple(ring + (left, top) for ring in rings), holes

@@ -56,6 +56,10 @@ def read(source: Source, files: list[Path], notes: Notes) -> Reading:
     Raises:
       DataError: a file has no list of shapes.
     """
+    if source.embedded:
+        first_one = next(iter(source.embedded))
+        notes.count("image(s) were taken from their label file (imageData)",
+                    source.name(first_one), len(source.embedded))
     images: dict[Path, LabelledImage] = {}
     first: dict[Path, str] = {}
     for file in files:
@@ -80,6 +84,8 @@ def read(source: Source, files: list[Path], notes: Notes) -> Reading:
 
 
 def _find(source: Source, file: Path, document: dict) -> Path:
+    if file in source.embedded:
+        return source.embedded[file]
     try:
         return source.find_image(document.get("imagePath"), file)
     except Bad as error:
@@ -114,6 +120,7 @@ def _objects(shapes: list) -> list[tuple[list[int], list]]:
 def _label(shapes: list, where: str) -> Label:
     rings: list[np.ndarray] = []
     sources: set[str] = set()
+    holes = False
     name: Any = ""
     for shape in shapes:
         if not isinstance(shape, dict):
@@ -122,13 +129,17 @@ def _label(shapes: list, where: str) -> Label:
         if not isinstance(name, str) or not name.strip():
             raise Bad(f"has the label {name!r}, expected the name of its class; name it")
         try:
-            found, source = _outlines(shape)
+            if shape.get("shape_type") == "mask":
+                found, hole = _mask(shape)
+                source, holes = "mask", holes or hole
+            else:
+                found, source = _outlines(shape)
         except ArithmeticError:
             raise Bad("has a coordinate that is far too large; draw it again") from None
         rings += found
         sources.add(source)
     return Label(tuple(rings), name.strip(), sources.pop() if len(sources) == 1 else "outline",
-                 where)
+                 where, holes=holes)
 
 
 def _outlines(shape: dict) -> tuple[outline.Rings, str]:
@@ -154,7 +165,7 @@ def _outlines(shape: dict) -> tuple[outline.Rings, str]:
         return (outline.ellipse(x, y, np.hypot(*along) / 2,
                                 np.hypot(*across) / 2, angle),), "box"
     if kind == "mask":
-        return _mask(shape), "mask"
+        return _mask(shape)[0], "mask"
     raise Bad(f"is drawn as {str(kind)[:40]}, which is no outline; draw a polygon, circle, "
               "rectangle or mask in its place")
 
@@ -169,8 +180,9 @@ def _corners(shape: dict, *counts: int) -> np.ndarray:
     return np.array([[number(value, "coordinate") for value in pair] for pair in said])
 
 
-def _mask(shape: dict) -> outline.Rings:
-    """Outlines of a mask: a PNG of its box only, from its first pixel to its last."""
+def _mask(shape: dict) -> tuple[outline.Rings, bool]:
+    """Outlines of a mask, and whether it has holes: a PNG of its box only, from its first pixel
+    to its last."""
     (left, top), (right, bottom) = np.floor(_corners(shape, 2))
     width, height = right - left + 1, bottom - top + 1
     try:
@@ -180,7 +192,7 @@ def _mask(shape: dict) -> outline.Rings:
                 raise Bad(f"has a mask of {image.width}x{image.height} px for a box of "
                           f"{width:.0f}x{height:.0f} px, expected the same size and at most "
                           f"{_MOST_MASK_PIXELS} px; draw it again")
-            rings = outline.from_mask(np.asarray(image.convert("L")))
+            rings, holes = outline.trace(np.asarray(image.convert("L")))
     except Bad:
         raise
     except (binascii.Error, TypeError):
@@ -189,4 +201,4 @@ def _mask(shape: dict) -> outline.Rings:
         raise Bad(f"has a mask that is no PNG image ({error}); save it again") from None
     if not rings:
         raise Bad("has an empty mask; delete it")
-    return tuple(ring + (left, top) for ring in rings)
+    return tuple(ring + (left, top) for ring in rings), holes

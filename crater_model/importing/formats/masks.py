@@ -127,15 +127,15 @@ def _add(mask: _Mask, size: tuple[int, int], image: LabelledImage, source: Sourc
     where = source.name(mask.path)
     with notes.entry(where):
         if not mask.whole:
-            rings = _one(_decoded(mask.path, size))
-            image.labels.append(Label(rings, _CLASS, "mask", where))
+            rings, holes = _one(_decoded(mask.path, size))
+            image.labels.append(Label(rings, _CLASS, "mask", where, holes=holes))
             return True
         labels, names = _instances(_decoded(mask.path, size), where, notes)
         for number, box in _boxes(labels, len(names)):
             what = f"{where}: {names[number - 1]}"
             with notes.entry(what):
-                rings = _rings(labels[box] == number, box)
-                image.labels.append(Label(rings, _CLASS, "mask", what))
+                rings, holes = _rings(labels[box] == number, box)
+                image.labels.append(Label(rings, _CLASS, "mask", what, holes=holes))
         return True
     return False
 
@@ -244,8 +244,9 @@ def _values(path: Path) -> np.ndarray:
         return bands
 
 
-def _one(bands: np.ndarray) -> outline.Rings:
-    """The outlines of a mask of one crater: what is brighter than half its brightest."""
+def _one(bands: np.ndarray) -> tuple[outline.Rings, bool]:
+    """The outlines of a mask of one crater, and whether it has holes: what is brighter than half
+    its brightest."""
     grey = bands.max(axis=0)
     high = int(grey.max())
     if high <= 0:
@@ -327,12 +328,15 @@ def _boxes(labels: np.ndarray, count: int) -> Iterator[tuple[int, tuple[slice, s
     yield from enumerate(boxes, start=1)
 
 
-def _rings(part: np.ndarray, box: tuple[slice, slice]) -> outline.Rings:
-    """Outlines of a binary mask [h, w] whose upper left corner is the box's."""
+def _rings(part: np.ndarray, box: tuple[slice, slice]
+           ) -> tuple[outline.Rings, bool]:
+    """Outlines of a binary mask [h, w] whose upper left corner is the box's, and whether it has
+    holes."""
     if part.size > _MOST_TRACED:
         raise Bad(f"covers {part.shape[1]}x{part.shape[0]} px, too much to be traced; give it as a "
                   "polygon in another format")
-    return tuple(ring + (box[1].start, box[0].start) for ring in outline.from_mask(part))
+    rings, holes = outline.trace(part)
+    return tuple(ring + (box[1].start, box[0].start) for ring in rings), holes
 
 
 def _strips(values: np.ndarray) -> Iterator[slice]:

@@ -20,6 +20,7 @@ from crater_model.importing.formats.sizes import (
     with_unit,
 )
 from crater_model.importing.formats.source import Label, Notes, Source
+from crater_model.importing.formats.whereabouts import whereabouts
 from crater_model.progress import track
 
 __all__ = ["Craters", "Rows", "georeferenced_images", "is_inside", "place"]
@@ -81,16 +82,20 @@ def place(craters: Craters, images: Sequence[tuple[Path, Georeference]],
         large = _large_enough(craters, part, chosen)
         if len(large) < len(chosen):
             small = np.setdiff1d(part.rows[chosen], part.rows[large])
-            notes.count("crater(s) of less than a pixel across were left out",
-                        craters.where(small[0]), len(small))
+            notes.lose("crater(s) of less than a pixel across were left out",
+                       craters.where(small[0]), len(small))
         pieces = [large[i:i + _ROWS] for i in range(0, len(large), _ROWS)]
         for piece in (track(pieces, f"drawing craters on {part.path.name}")
                       if len(pieces) > 1 else pieces):
             labels[part.path] += _labels(craters, part, piece, notes)
     nowhere = np.flatnonzero(~somewhere)
     if len(nowhere):
-        notes.count("crater(s) of the catalogue lie in no image", craters.where(nowhere[0]),
-                    len(nowhere))
+        notes.lose("crater(s) of the catalogue lie in no image", craters.where(nowhere[0]),
+                   len(nowhere))
+        if not somewhere.any():
+            path, georeference = images[-1]
+            notes.hints.append(whereabouts(craters.lonlat(georeference, craters.places), path,
+                                           georeference))
 
 
 def _seen(craters: Craters, path: Path, georeference: Georeference) -> Seen:
@@ -120,8 +125,8 @@ def _labels(craters: Craters, seen: Seen, chosen: np.ndarray, notes: Notes) -> I
     for ring, size, index, (x, y) in zip(rings, sizes, rows, seen.centres[chosen], strict=True):
         where = craters.where(index)
         if not np.isfinite(size):
-            notes.count("crater(s) were left out that the image's projection cannot show whole",
-                        where)
+            notes.lose("crater(s) were left out that the image's projection cannot show whole",
+                       where)
             continue
         step = next((step for limit, step in _SMALL_PX if size < limit), 1)
         yield Label((ring[::step].copy(),),

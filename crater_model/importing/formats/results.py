@@ -188,7 +188,8 @@ def _label(found: Found, number: int, path: Path, where: str) -> Label:
     if found.runs is not None:
         runs = found.runs[number]
         if isinstance(runs, dict):
-            return Label(outlines_of_runs(runs, read_header(path)[:2]), name, "mask", where)
+            rings, holes = outlines_of_runs(runs, read_header(path)[:2])
+            return Label(rings, name, "mask", where, holes=holes)
         if runs is not None:
             return Label(outline.from_polygons(runs), name, "outline", where)
     shape = None if found.layer is None else found.layer.shapes[number]

@@ -13,8 +13,9 @@ _MOST_PIXELS = 2**23
 _MOST_DECODED = 2**28
 
 
-def outlines_of_runs(segmentation: dict, file_size: tuple[int, int]) -> outline.Rings:
-    """Outlines of a run-length mask, px; only the columns that it covers are decoded.
+def outlines_of_runs(segmentation: dict, file_size: tuple[int, int]) -> tuple[outline.Rings, bool]:
+    """Outlines of a run-length mask, px, and whether it has holes (they are filled); only the
+    columns that it covers are decoded.
 
     Args:
       segmentation: COCO's `size` and `counts` (a list, or compressed text).
@@ -45,8 +46,9 @@ def outlines_of_runs(segmentation: dict, file_size: tuple[int, int]) -> outline.
         raise Bad(f"has a run-length mask over {right - left}x{rows} px, too large to be traced; "
                   "draw it as a polygon")
     part = np.diff(np.clip(ends, left * height, right * height), prepend=left * height).tolist()
-    rings = outline.from_rle({"size": [height, right - left], "counts": part}, right - left, height)
-    return tuple(ring + (left, 0) for ring in rings)
+    rings, holes = outline.trace_rle({"size": [height, right - left], "counts": part},
+                                     right - left, height)
+    return tuple(ring + (left, 0) for ring in rings), holes
 
 
 def _runs(text: str) -> list[int]:

@@ -186,6 +186,6 @@ def plausible(craters: Craters, seen: list[Seen], notes: Notes,
             f"{craters.label!r} is in m, name it so (diameter_m), else leave them out "
             "(--diameters-km)")
     if count:
-        notes.count("crater(s) larger than their image or body were left out (is that km, or m?)",
-                    str(first), count)
+        notes.lose("crater(s) larger than their image or body were left out (is that km, or m?)",
+                   str(first), count)
     return kept

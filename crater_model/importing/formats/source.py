@@ -42,6 +42,8 @@ class Label:
       where: its place in the file, for messages ("craters.json: image a.png, region 3").
       crowd: a group marked as one.
       diameter_km: where the label says it.
+      annotator: who drew it, where several people labelled one image.
+      holes: whether it has a hole, which was filled.
       centre: x, y in px; given where labels are of the map, not of the image: one whose
         centre lies outside the image belongs to another image and is left out.
     """
@@ -53,6 +55,8 @@ class Label:
     crowd: bool = False
     diameter_km: float | None = None
     centre: tuple[float, float] | None = None
+    annotator: str = ""
+    holes: bool = False
 
 
 @dataclass(eq=False)
@@ -64,12 +68,14 @@ class LabelledImage:
       labels: any number, none included.
       split: "train", "validation" or "test" where the source says so.
       size: (width, height) px that the labels were made for, where the file says so.
+      annotators: who labelled it, also without finding anything; none where one set is all.
     """
 
     path: Path
     labels: list[Label] = field(default_factory=list)
     split: str | None = None
     size: tuple[int, int] | None = None
+    annotators: tuple[str, ...] = ()
 
 
 @dataclass(eq=False)
@@ -88,10 +94,17 @@ class Reading:
 
 
 class Notes:
-    """What a reader has to say: problems (what cannot be used) and counted remarks."""
+    """What a reader has to say: problems (what cannot be used) and counted remarks.
+
+    Attributes:
+      problems: a line each.
+      hints: why no label may fit, said only where none is left.
+    """
 
     def __init__(self) -> None:
         self.problems: list[str] = []
+        self.hints: list[str] = []
+        self._lost: set[str] = set()
         self._counts: Counter[str] = Counter()
         self._examples: dict[str, str] = {}
 
@@ -108,6 +121,17 @@ class Notes:
         """Counts something that was put right or left out on purpose; one line a text."""
         self._counts[text] += number
         self._examples.setdefault(text, example)
+
+    def lose(self, text: str, example: str = "", number: int = 1) -> None:
+        """`count` of labels that were left out on purpose."""
+        self._lost.add(text)
+        self.count(text, example, number)
+
+    @property
+    def lost(self) -> list[tuple[str, int, str]]:
+        """What was left out: text, number of labels and the first of them."""
+        return [(text, number, self._examples[text]) for text, number in self._counts.items()
+                if text in self._lost and number]
 
     @property
     def warnings(self) -> list[str]:
@@ -126,6 +150,7 @@ class Source:
         (`images`), only those images.
       layers: names of the layers to read; empty where that is left to the reader.
       diameters_km: the range of diameters taken, or None.
+      embedded: label file -> the image that is inside it, where it is nowhere else.
     """
 
     def __init__(self, path: str | Path, images: str | Path | None = None,
@@ -151,6 +176,7 @@ class Source:
             images if images.is_dir() else images.parent)
         self.images = [p for p in candidates if p.suffix.lower() in SUFFIXES
                        and not (p.suffix.lower() in _NAMED_ONLY and images is None)]
+        self.embedded: dict[Path, Path] = {}
         self._by_name: dict[str, list[Path]] = defaultdict(list)
         self._by_stem: dict[str, list[Path]] = defaultdict(list)
         for image in self.images:
@@ -163,7 +189,15 @@ class Source:
 
     def name(self, path: Path) -> str:
         """What messages call a file: its path below the root."""
+        holder = next((file for file, image in self.embedded.items() if image == path), None)
+        if holder is not None:
+            return f"{self.name(holder)} (its imageData)"
         return str(path.relative_to(self.root)) if path.is_relative_to(self.root) else str(path)
+
+    def add_embedded(self, file: Path, image: Path) -> None:
+        """Takes an image that was inside a label file; it is found by that file alone."""
+        self.embedded[file] = image
+        self.images.append(image)
 
     def find_image(self, said: object, beside: Path, any_suffix: bool = False) -> Path:
         """The image file that a label file calls `said`.

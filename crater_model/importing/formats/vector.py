@@ -36,6 +36,7 @@ from crater_model.importing.formats.placing import (
     place,
 )
 from crater_model.importing.formats.source import Label, LabelledImage, Notes, Reading, Source
+from crater_model.importing.formats.whereabouts import whereabouts
 
 NAME = "vector"
 TITLE = "outlines on the map (GeoJSON, GeoPackage, shapefile, KML, FlatGeobuf, GeoParquet)"
@@ -188,8 +189,10 @@ def outlines(layer: Layer, chosen: np.ndarray, images: Sequence[tuple[Path, Geor
     rows.close()
     nowhere = np.flatnonzero(~somewhere & ~bad)
     if len(nowhere):
-        notes.count("outline(s) have their centre in no image",
-                    f"{layer.name}: feature {features[nowhere[0]] + 1}", len(nowhere))
+        notes.lose("outline(s) have their centre in no image",
+                   f"{layer.name}: feature {features[nowhere[0]] + 1}", len(nowhere))
+        if not somewhere.any():
+            notes.hints.append(whereabouts(middles, path, georeference))
 
 
 def _add(rings: list[np.ndarray], around: float, where: str, layer: Layer, number: int,
@@ -202,12 +205,12 @@ def _add(rings: list[np.ndarray], around: float, where: str, layer: Layer, numbe
         side = float(unwrap(around, georeference.middle_longitude))
         drawn = tuple(georeference.outline(ring, side) for ring in rings)
     except ValueError:
-        notes.count("outline(s) were left out that the image's projection cannot show whole", where)
+        notes.lose("outline(s) were left out that the image's projection cannot show whole", where)
         return True
     shape = shapely.union_all([shapely.make_valid(shapely.Polygon(ring)) for ring in drawn])
     if shape.contains(shapely.box(0, 0, georeference.width, georeference.height)):
-        notes.count("outline(s) around the whole of an image were taken for areas and left out",
-                    where)
+        notes.lose("outline(s) around the whole of an image were taken for areas and left out",
+                   where)
         return True
     centre = shapely.get_coordinates(shape.centroid)
     if not len(centre) or not is_inside(centre, georeference)[0]:

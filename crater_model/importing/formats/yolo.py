@@ -1,18 +1,19 @@
 """YOLO: one text file an image, a line a label, in shares of the image's width and height.
 
-After docs.ultralytics.com/datasets (detect, segment) and Darknet's description of its lists
-(github.com/AlexeyAB/darknet). A line is `class x y width height`, x and y its middle, or
-`class x1 y1 x2 y2 x3 y3 ...`. Label files lie beside their images or in a folder `labels`
-beside `images`; data.yaml, classes.txt or obj.names name the classes; data.yaml, lists such
-as train.txt, or folders tell the splits.
+After docs.ultralytics.com/datasets (detect, segment, obb) and Darknet's description of its
+lists (github.com/AlexeyAB/darknet). A line is `class x y width height`, x and y its middle, or
+`class x1 y1 x2 y2 x3 y3 ...`, or the four corners of a turned box in the same way. Label
+files lie beside their images or in a folder `labels` beside `images`; data.yaml, classes.txt
+or obj.names name the classes; data.yaml, lists such as train.txt, or folders tell the splits.
 """
 
 from __future__ import annotations
 
+import math
 import re
 import reprlib
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -45,6 +46,10 @@ _NO_LABELS = (*_NAME_LISTS, "predefined_classes.txt")
 _CLASS = "crater"
 # Shares may leave 0..1 where an outline leaves its image; coordinates in px do by far.
 _SHARES = (-0.5, 1.5)
+# Share of a set's outlines that are rectangles where it is one of turned boxes.
+_RECTANGLES = 0.9
+# A side that leaves its row or column by less is upright (px).
+_UPRIGHT_PX = 0.5
 # Parsing a longer YAML file takes minutes, and a data.yaml is short.
 _MOST_YAML = 2**20
 
@@ -104,6 +109,7 @@ def read(source: Source, files: list[Path], notes: Notes) -> Reading:
     if source.path.is_dir():
         for path in _without_file(source, images):
             images[path] = LabelledImage(path)
+    _put_into_turned_boxes(images.values(), notes)
     splits = _splits(source, settings, notes)
     for path, image in images.items():
         image.split = splits.get(path) or split_of(path, source.image_root)
@@ -179,6 +185,44 @@ def _outline(texts: list[str], width: int, height: int) -> tuple[np.ndarray, str
         x, y, w, h = values
         return outline.ellipse(x * width, y * height, w * width / 2, h * height / 2), "box"
     return points(list(zip(values[::2], values[1::2], strict=True))) * (width, height), "outline"
+
+
+def _put_into_turned_boxes(images: Iterable[LabelledImage], notes: Notes) -> None:
+    """Ellipses for turned boxes, which are written like outlines of four points: where all
+    of a data set's outlines have four and nearly all are rectangles, one at least turned."""
+    outlines = [(image, place) for image in images for place, label in enumerate(image.labels)
+                if label.source == "outline"]
+    rings = [image.labels[place].rings[0] for image, place in outlines]
+    boxes = [_turned_box(ring) for ring in rings]
+    if not boxes or any(len(ring) != 4 for ring in rings) or (
+            sum(box is not None for box in boxes) < _RECTANGLES * len(boxes)):
+        return
+    upright = all(min(abs(ring[1] - ring[0])) < _UPRIGHT_PX for ring in rings)
+    for (image, place), box in zip(outlines, boxes, strict=True):
+        label = image.labels[place]
+        if upright:
+            notes.count("outline(s) are upright rectangles (if they are boxes, write them as x, y, "
+                        "width, height to have ellipses put into them)", label.where)
+        elif box is not None:
+            notes.count("turned box(es) (four corners at right angles) had ellipses put into them",
+                        label.where)
+            image.labels[place] = replace(label, rings=(box,), source="box")
+
+
+def _turned_box(ring: np.ndarray) -> np.ndarray | None:
+    """The ellipse in a rectangle of four points, px; None where it is none."""
+    if len(ring) != 4:
+        return None
+    along, across = ring[1] - ring[0], ring[2] - ring[1]
+    longest = max(np.hypot(*along), np.hypot(*across))
+    # Opposite sides are equal and neighbours stand upright on each other, but for rounding.
+    off = max(1.0, 0.02 * longest)
+    if min(np.hypot(*along), np.hypot(*across)) <= 0 or np.hypot(
+            *(ring[0] - ring[1] + ring[2] - ring[3])) > off or abs(along @ across) > off * longest:
+        return None
+    x, y = ring.mean(axis=0)
+    return outline.ellipse(x, y, np.hypot(*along) / 2, np.hypot(*across) / 2,
+                           math.degrees(math.atan2(along[1], along[0])))
 
 
 def _settings(source: Source) -> list[tuple[Path, dict]]:

@@ -172,8 +172,6 @@ BOMB = ('<!DOCTYPE a [<!ENTITY a "crater"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;">
     ('<annotations><version>1.1</version><image id="0" name="a.png"><box', "is not whole XML"),
     ("<annotations><version>\x01</version></annotations>", "is not whole XML"),
     ('<?xml version="1.0" encoding="none"?><annotations><meta/></annotations>', "not whole XML"),
-    ('<annotations><meta/><track id="0" label="crater"/></annotations>',
-     "has tracks, so it is CVAT for video; export the task as CVAT for images"),
     ("<annotations><meta/>" + "<a>" * 100_000, "deep")])
 def test_a_broken_file_is_refused(tmp_path, text, problem):
     (tmp_path / "a.xml").write_text(text)
@@ -200,3 +198,45 @@ def test_a_long_file_takes_little_memory(tmp_path):
 def test_other_files_are_not_recognised(tmp_path, text):
     (tmp_path / "a.xml").write_text(text)
     assert cvat.recognise(Source(tmp_path)) == []
+
+
+TRACK_BOX = '<box frame="{}" outside="{}" keyframe="1" xtl="{}" ytl="10" xbr="{}" ybr="30"/>'
+
+
+def tracks(folder, *tracks, images=("frame_000000.PNG", "frame_000001.PNG")):
+    for name in images:
+        (folder / name).write_bytes((IMAGES / "a.png").read_bytes())
+    (folder / "a.xml").write_text(
+        "<annotations><version>1.1</version><meta/>" + "".join(
+            f'<track id="{n}" label="crater">{"".join(shapes)}</track>'
+            for n, shapes in enumerate(tracks)) + "</annotations>")
+    return read(folder)
+
+
+def test_tracks_of_single_frames(tmp_path):
+    reading, notes = tracks(
+        tmp_path, [TRACK_BOX.format(0, 0, 20, 50), TRACK_BOX.format(1, 1, 20, 50)],
+        [TRACK_BOX.format(0, 0, 1, 9), TRACK_BOX.format(1, 0, 3, 11), TRACK_BOX.format(2, 1, 3, 11)],
+        ['<polygon frame="1" outside="0" keyframe="1" points="60,20;80,20;80,40"/>'])
+    first, second = reading.images
+    assert [box(label) for label in first.labels] == [
+        pytest.approx([20, 10, 50, 30]), pytest.approx([1, 10, 9, 30])]
+    assert [label.source for label in second.labels] == ["box", "outline"]
+    assert box(second.labels[0]) == pytest.approx([3, 10, 11, 30])
+    assert notes.warnings == ["1 track(s) have no end and were taken to be in the frames with a "
+                              "shape, first: a.xml: track 2"] and not notes.problems
+
+
+def test_frames_by_the_order_of_the_names_and_tracks_that_cannot_be_used(tmp_path):
+    reading, notes = tracks(
+        tmp_path, [TRACK_BOX.format(1, 0, 20, 50), TRACK_BOX.format(2, 1, 20, 50)],
+        [TRACK_BOX.format(0, 0, 1, 9), TRACK_BOX.format(7, 0, 1, 9)], [],
+        [TRACK_BOX.format(9, 0, 1, 9), TRACK_BOX.format(10, 1, 1, 9)],
+        [TRACK_BOX.format(0, 0, "x", 9), TRACK_BOX.format(1, 1, 1, 9)], images=("p.png", "q.png"))
+    assert [image.path.name for image in reading.images if image.labels] == ["q.png"]
+    assert "in the order of the images' names" in notes.warnings[0]
+    assert [line[:15] for line in notes.problems] == [f"a.xml: track {n} "[:15] for n in (1, 2, 3, 4)]
+    for line, words in zip(notes.problems, (
+            "frames 0 and 7 and none between", "has no shape", "in the frame 9, but there are 2",
+            "frame 0 has the xtl 'x'"), strict=True):
+        assert words in line

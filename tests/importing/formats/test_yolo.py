@@ -7,6 +7,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import shapely
@@ -203,3 +204,28 @@ def test_problems_of_whole_files(tmp_path):
 def test_other_text_is_not_recognised(tmp_path, name, text):
     write(tmp_path, {name: text})
     assert yolo.recognise(Source(tmp_path)) == []
+
+
+def turned(x, y, rx, ry, degrees):
+    """The corners of a turned box in shares of 96 x 64 px."""
+    cos, sin = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    corners = np.array([(-rx, -ry), (rx, -ry), (rx, ry), (-rx, ry)]) @ [[cos, sin], [-sin, cos]]
+    return " ".join(f"{v:.6f}" for v in ((corners + (x, y)) / (96, 64)).ravel())
+
+
+def test_turned_boxes_get_ellipses_and_outlines_of_four_points_do_not(tmp_path):
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((64, 96), np.uint8))
+    (tmp_path / "a.txt").write_text(f"0 {turned(40, 30, 20, 8, 30)}\n0 {turned(70, 40, 9, 9, 0)}\n")
+    reading, notes = read(tmp_path)
+    first, second = reading.images[0].labels
+    assert (first.source, second.source) == ("box", "box") and "2 turned box(es)" in notes.warnings[0]
+    shape = shapely.Polygon(first.rings[0])
+    assert shape.area == pytest.approx(np.pi * 20 * 8, rel=0.01)
+    far = first.rings[0] - (40, 30)
+    far = far[np.hypot(*far.T).argmax()]
+    assert far[1] / far[0] == pytest.approx(np.tan(np.radians(30)), rel=0.02)
+    # Among outlines of more points a rectangle is an outline.
+    (tmp_path / "a.txt").write_text(f"0 {turned(40, 30, 20, 8, 30)}\n0 .1 .1 .2 .1 .25 .2 .2 .3 .1 .2\n")
+    reading, notes = read(tmp_path)
+    assert [label.source for label in reading.images[0].labels] == ["outline"] * 2
+    assert not notes.warnings
