@@ -27,6 +27,8 @@ _LEAST_SIDE, _LEAST_AREA, _UPRIGHT, _TURNED = 8, 100, 0.95, 0.93
 # Or its outline (cells) is drawn by so few straight lines to this share of its length. A disc
 # takes 17, a crescent of a tenth of its length 8.
 _LONG_OUTLINE, _FEW_LINES, _OFF = 400, 6, 0.0025
+# A shadow that one side of the frame cuts is at most so many times as large as the largest whole one.
+_CUT_SHADOW = 2
 # Gaps whose outlines are looked at, the largest; of more than these nothing is known.
 _LOOKED_AT = 256
 # Dead pixels: no more of them than this within 5 x 5.
@@ -141,8 +143,8 @@ def _missing(empty: np.ndarray) -> np.ndarray:
     shadows = ~chosen & ~straight
     shadows[0] = False
     largest = area[shadows].max(initial=0)
-    # A crater's shadow that the frame cuts is no larger than those that are seen whole.
-    chosen &= ~((sides == 1) & ~straight & (area <= largest))
+    # A crater's shadow that the frame cuts is not much larger than those that are seen whole.
+    chosen &= ~((sides == 1) & ~straight & (area <= _CUT_SHADOW * largest))
     chosen |= straight
     missing = chosen[labels]
     for _ in range(2):  # corners and thin ends, which the opening has taken

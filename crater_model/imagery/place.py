@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from crater_model.errors import DataError
 from crater_model.imagery.georeference import Georeference
 from crater_model.imagery.projection import parse_crs
 
+NO_GEOREFERENCE = "has no georeference"
 # Control points fit a transform that is off by less (px).
 _FITS = 0.5
 
@@ -36,7 +38,7 @@ def place_of(source: rasterio.DatasetReader, name: str | Path
     if transform.is_identity:
         if text:
             return None, "has a coordinate system but no transform"
-        return None, "has no georeference" + (
+        return None, NO_GEOREFERENCE + (
             " but rational polynomials (RPC)" if source.rpcs else "")
     if text is None:
         projection = _isis_mapping(source).get("ProjectionName")
@@ -76,6 +78,7 @@ def _georeference(text: str, transform, source: rasterio.DatasetReader, name: st
         raise DataError(f"{name}: {error}") from None
 
 
+@functools.lru_cache(maxsize=64)
 def _text(crs: rasterio.crs.CRS) -> str:
     """The system as text. Planetocentric latitudes of an ellipsoid are lost in WKT of a projected
     system, not in its code."""

@@ -31,7 +31,7 @@ from crater_model.imagery.file_raster import FileRaster, gdal_errors, open_datas
 from crater_model.imagery.georeference import Georeference
 from crater_model.imagery.orientation import orientation, shown_size
 from crater_model.imagery.pixels import decode, read_file
-from crater_model.imagery.place import place_of
+from crater_model.imagery.place import NO_GEOREFERENCE, place_of
 from crater_model.imagery.stretch import PERCENTILES
 
 __all__ = ["SUFFIXES", "ArrayRaster", "FileRaster", "Header", "Raster", "WholeFile", "Window",
@@ -60,7 +60,7 @@ class WholeFile(ArrayRaster):
         try:
             return read_header(self._path)
         except DataError:  # one that Pillow can read and GDAL cannot has no place
-            return Header(self.width, self.height, None, "has no georeference")
+            return Header(self.width, self.height, None, NO_GEOREFERENCE)
 
     @property
     def georeference(self) -> Georeference | None:  # type: ignore[override]

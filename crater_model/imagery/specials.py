@@ -48,7 +48,7 @@ def _ends(values: np.ndarray, counts: np.ndarray) -> int:
     found = 0
     for i in range(min(_MOST, len(values) - _REST)):
         if counts[i] < 2:
-            break
+            continue
         value, rest = values[i], values[i + 1:]
         places = np.cumsum(counts[i + 1:])
         low, high = rest[np.searchsorted(places, np.array([0.005, 0.995]) * places[-1])]

@@ -19,6 +19,7 @@ from crater_model.annotations.dataset import save_dataset
 from crater_model.annotations.scene import Scene
 from crater_model.errors import ConfigError, DataError, DataProblems
 from crater_model.imagery.convert import write_8bit
+from crater_model.imagery.orientation import orientation
 from crater_model.imagery.pixels import encode_png, file_digest
 from crater_model.imagery.raster import (
     ArrayRaster,
@@ -43,6 +44,7 @@ from crater_model.importing.people import choose
 from crater_model.progress import track
 
 NAMES = tuple(reader.NAME for reader in FORMATS)
+_TURNED = " as it is shown (EXIF's orientation turns it)"
 # Files with these may be labels.
 _LABEL_SUFFIXES = (".json", ".geojson", ".xml", ".csv", ".tsv", ".gpkg", ".shp", ".kml", ".fgb",
                    ".parquet", ".geoparquet", ".scc", ".diam", ".dat", ".tab")
@@ -323,8 +325,9 @@ def _header(image: LabelledImage) -> Header:
     except DataError as error:
         raise Bad(f"cannot be used: {error}") from None
     if image.size not in (None, header[:2]):
-        raise Bad(f"is {header.width}x{header.height} px, but its labels were made for "
-                  f"{image.size[0]}x{image.size[1]} px; find the right image")
+        turned = image.size == header[1::-1] and orientation(image.path) != 1
+        raise Bad(f"is {header.width}x{header.height} px{_TURNED if turned else ''}, but its "
+                  f"labels were made for {image.size[0]}x{image.size[1]} px; find the right image")
     return header
 
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from crater_model.errors import ConfigError, VersionGone
 from crater_model.imagery.addresses import is_remote
+from crater_model.imagery.place import NO_GEOREFERENCE
 from crater_model.imagery.raster import Raster, open_raster, read_header
 from crater_model.imagery.stretch import PERCENTILES
 from crater_model.importing.formats import catalogue as catalogues
@@ -152,7 +153,7 @@ def check_outputs(outputs: Sequence[Path], images: Sequence[str | Path]) -> None
 
 def _remarks(raster: Raster) -> Iterator[str]:
     if raster.georeference is None:
-        yield f"{raster.name}: {raster.lacks or 'has no georeference'}; it is searched in px"
+        yield f"{raster.name}: {raster.lacks or NO_GEOREFERENCE}; it is searched in px"
     yield from raster.remarks
 
 

@@ -72,7 +72,7 @@ def test_shadow_and_dead_pixels_beside_missing_ground():
 
 def test_a_shadow_at_the_frame_is_missing_where_none_is_seen_whole():
     assert lost(disc(0, 150, 30)).any()
-    assert lost(disc(0, 150, 40) | disc(300, 150, 20))[:, :40].any()  # larger than that one
+    assert lost(disc(0, 150, 60) | disc(300, 150, 20))[:, :60].any()  # far larger than that one
 
 
 def test_in_cells_the_area_is_still_true(monkeypatch):

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from crater_model.annotations.dataset import load_dataset
-from crater_model.errors import DataError
+from crater_model.errors import DataError, DataProblems
 from crater_model.imagery.raster import open_raster, read_header
 from crater_model.importing.dataset import import_dataset
 
@@ -65,6 +65,16 @@ def test_labels_lie_where_they_were_drawn(tmp_path, turn):
             {"label": "crater", "points": points, "shape_type": "polygon", "flags": {}}]}))
     import_dataset(tmp_path, tmp_path / "data")
     assert mean_under_label(tmp_path / "data") == pytest.approx(230, abs=8)
+
+
+def test_labels_made_for_the_stored_picture_are_refused_with_the_cause(tmp_path):
+    save_turned(tmp_path / "a.jpg", 6)
+    (tmp_path / "a.json").write_text(json.dumps({
+        "images": [{"id": 1, "file_name": "a.jpg", "width": H, "height": W}],
+        "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [5, 5, 20, 20]}],
+        "categories": [{"id": 1, "name": "crater"}]}))
+    with pytest.raises(DataProblems, match=r"a.jpg.* is 120x70 px as it is shown .EXIF's "):
+        import_dataset(tmp_path, tmp_path / "data")
 
 
 def mean_under_label(folder) -> float:

@@ -13,6 +13,7 @@ from rasterio import shutil
 from crater_model.errors import DataError
 from crater_model.imagery.addresses import gdal_name, is_remote, suffix
 from crater_model.imagery.raster import open_raster, read_header
+from crater_model.importing.formats.source import Source
 from tests.cloud import BUCKET, gcs_server
 from tests.imagery.ranges import archive, sent
 from tests.imagery.test_raster import tiff
@@ -161,6 +162,9 @@ def test_the_data_of_a_detached_label_are_opened_by_it(tmp_path):
     (tmp_path / "A.LBL").write_text(label)
     same(tmp_path / "A.IMG", placed=False)
     same(tmp_path / "A.LBL", placed=False)
+    source = Source(tmp_path)  # and are one image with it, by either name
+    assert [path.name for path in source.images] == ["A.LBL"]
+    assert source.find_image("A.IMG", tmp_path / "labels.json").name == "A.IMG"
 
 
 def test_the_case_of_a_mosaic(cases):

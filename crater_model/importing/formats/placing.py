@@ -9,6 +9,7 @@ import numpy as np
 
 from crater_model.errors import DataError
 from crater_model.imagery.georeference import Georeference
+from crater_model.imagery.place import NO_GEOREFERENCE
 from crater_model.imagery.raster import read_header
 from crater_model.importing.classes import CRATER
 from crater_model.importing.formats.sizes import (
@@ -51,14 +52,14 @@ def georeferenced_images(source: Source, notes: Notes) -> list[tuple[Path, Geore
             continue
         if georeference is None:
             unplaced += 1
-            why = f"{source.name(path)} {lacks}"
+            why = source.name(path) + ("" if lacks == NO_GEOREFERENCE else f", which {lacks}")
             first = first or why
             notes.count("image(s) without a georeference were left out", why)
         else:
             found.append((path, georeference))
     if not found:
         raise DataError(f"{source.image_root}: has {unplaced} image(s) without and none with a "
-                        f"georeference{f' ({first})' if first else ''}, but the labels are "
+                        f"georeference{f' (first: {first})' if first else ''}, but the labels are "
                         "longitudes and latitudes; give GeoTIFF images or add world files and "
                         ".aux.xml")
     return found

@@ -174,12 +174,16 @@ class Source:
             candidates = _files(images) if images.is_dir() else [images]
         self.image_root = self.root if images is None else (
             images if images.is_dir() else images.parent)
-        self.images = [p for p in candidates if p.suffix.lower() in SUFFIXES
-                       and not (p.suffix.lower() in _NAMED_ONLY and images is None)]
+        every = [p for p in candidates if p.suffix.lower() in SUFFIXES
+                 and not (p.suffix.lower() in _NAMED_ONLY and images is None)]
+        # Data and their detached label are one image.
+        labels = {p.with_suffix("") for p in every if p.suffix.lower() == ".lbl"}
+        self.images = [p for p in every
+                       if p.suffix.lower() != ".img" or p.with_suffix("") not in labels]
         self.embedded: dict[Path, Path] = {}
         self._by_name: dict[str, list[Path]] = defaultdict(list)
         self._by_stem: dict[str, list[Path]] = defaultdict(list)
-        for image in self.images:
+        for image in every:
             self._by_name[image.name.lower()].append(image)
             self._by_stem[image.stem.lower()].append(image)
 

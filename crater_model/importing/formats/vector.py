@@ -17,6 +17,7 @@ import shapely
 from crater_model.errors import DataError
 from crater_model.imagery.georeference import Georeference
 from crater_model.imagery.projection import (
+    latitudes_unsaid,
     parse_crs,
     planetocentric,
     radius,
@@ -150,6 +151,9 @@ def _remark(layer: Layer, number: int, images: Sequence[tuple[Path, Georeference
     elif _is_wgs84(layer.crs) and not all(same_body(layer.crs, g.crs) for _, g in images):
         notes.count("feature(s) in WGS 84 degrees were taken as longitude and latitude on the "
                     "image's body", layer.name, number)
+    elif latitudes_unsaid(layer.crs) and not all(latitudes_unsaid(g.crs) for _, g in images):
+        notes.count("feature(s) are in a system that does not say of which kind its latitudes are; "
+                    "they were taken for planetographic", layer.name, number)
 
 
 def outlines(layer: Layer, chosen: np.ndarray, images: Sequence[tuple[Path, Georeference]],
