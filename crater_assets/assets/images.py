@@ -24,9 +24,9 @@ def annotated_images(context: dg.AssetExecutionContext,
     `CRATER_DATASET` names labels of any known form (COCO, VIA, LabelMe, CVAT, Label Studio,
     Pascal VOC, YOLO, map outlines, crater catalogues, masks; `CRATER_IMAGES` the images where
     they lie elsewhere), which are imported into the storage, or a data set that is used where it
-    lies; without it synthetic terrain is rendered. Every label is read and every image decoded; the check
-    `labels_valid` fails, and names each problem, where they cannot be used. The data version
-    is the fingerprint of all labels and images.
+    lies; without it synthetic terrain is rendered. Every label is read and every image decoded;
+    the check `labels_valid` fails, and names each problem, where they cannot be used. The data
+    version is the fingerprint of all labels and images.
     """
     with plain_failures():
         stamp = crater.dataset_stamp()  # before it is read: a later change shows
