@@ -35,19 +35,17 @@ from crater_model.imagery.stretch import PERCENTILES, strips
 from crater_model.importing.archive import unpacked
 from crater_model.importing.classes import CRATER, spellings
 from crater_model.importing.embedded import with_embedded
-from crater_model.importing.formats import FORMATS, results
+from crater_model.importing.formats import FORMATS
 from crater_model.importing.formats.source import Bad, LabelledImage, Notes, Reading, Source
 from crater_model.importing.image_names import image_names
 from crater_model.importing.labels import DiametersKm, finish
 from crater_model.importing.nothing import refuse_nothing
 from crater_model.importing.people import choose
+from crater_model.importing.recognising import recognise
 from crater_model.progress import track
 
 NAMES = tuple(reader.NAME for reader in FORMATS)
 _TURNED = " as it is shown (EXIF's orientation turns it)"
-# Files with these may be labels.
-_LABEL_SUFFIXES = (".json", ".geojson", ".xml", ".csv", ".tsv", ".gpkg", ".shp", ".kml", ".fgb",
-                   ".parquet", ".geoparquet", ".scc", ".diam", ".dat", ".tab")
 # A larger TIFF is tiled anew where it is stored in strips, so that windows read quickly.
 _STRIPED_PX = 2**24
 
@@ -122,7 +120,7 @@ def import_dataset(source: str | Path, out_dir: str | Path, format: str | None =
     with unpacked(source) as path, with_embedded(
             Source(path, images, layers, diameters_km)) as found:
         notes = Notes()
-        reader, files, others, unread = _recognise(found, format)
+        reader, files, others, unread = recognise(found, format)
         if others:
             notes.count("other kind(s) of labels are there and were not read (choose with "
                         "--format)", ", ".join(others), len(others))
@@ -151,31 +149,6 @@ def source_stamp(source: str | Path, images: str | Path | None = None) -> str:
         state = path.stat()
         total.update(f"{path}\0{state.st_size}\0{state.st_mtime_ns}\0".encode("utf-8", "replace"))
     return total.hexdigest()
-
-
-def _recognise(source: Source, name: str | None):
-    """(format, its label files, names of other formats that are there too, files that look
-    like labels and are of no format)."""
-    if not source.images:
-        raise DataError(f"{source.image_root}: holds no image, expected PNG, JPEG, TIFF, PDS or "
-                        "ISIS files; name the folder with the images (--images)")
-    ours, found = results.recognise(source), []
-    for reader in FORMATS:
-        if name in (None, reader.NAME):
-            files = reader.recognise(source)
-            # Another name for one of our own files only says which of them.
-            theirs = [path for path in files if reader is results or path not in ours]
-            if theirs or (name and files):
-                found.append((reader, theirs) if theirs else (results, files))
-    if not found:
-        what = "labels of a known form" if name is None else f"labels of the format {name}"
-        raise DataError(f"{source.path}: holds no {what}, expected one of "
-                        f"{', '.join(f'{r.NAME} ({r.TITLE})' for r in FORMATS)}; name the label "
-                        "file itself or its --format")
-    (reader, files), others = found[0], found[1:]
-    read = {path for _, paths in found for path in paths}
-    unread = [p for p in source.with_suffix(*_LABEL_SUFFIXES) if p not in read]
-    return reader, files, [other.NAME for other, _ in others], unread
 
 
 def _remark(source: Source, reading: Reading, files: Sequence[Path], unread: Sequence[Path],
