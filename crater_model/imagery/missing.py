@@ -27,7 +27,7 @@ _LEAST_SIDE, _LEAST_AREA, _UPRIGHT, _TURNED = 8, 100, 0.95, 0.93
 # Or its outline (cells) is drawn by so few straight lines to this share of its length. A disc
 # takes 17, a crescent of a tenth of its length 8.
 _LONG_OUTLINE, _FEW_LINES, _OFF = 400, 6, 0.0025
-# A shadow that one side of the frame cuts is at most so many times as large as the largest whole one.
+# A shadow that one side of the frame cuts is at most so many times as large as any whole one.
 _CUT_SHADOW = 2
 # Gaps whose outlines are looked at, the largest; of more than these nothing is known.
 _LOOKED_AT = 256
