@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import io
 import re
 import tempfile
@@ -26,13 +27,16 @@ def with_embedded(source: Source) -> Iterator[Source]:
     temporary folder; what cannot be unpacked is left for the reader to name."""
     files = labelme.recognise(source)
     with tempfile.TemporaryDirectory(prefix="crater_import_") as folder:
+        known: dict[bytes, Path] = {}  # several people may have labelled one image
         for number, file in enumerate(files):
             found = _image(source, file)
             if found is not None:
                 name, data = found
-                path = Path(folder) / str(number) / name
-                path.parent.mkdir()
-                path.write_bytes(data)
+                path = known.setdefault(hashlib.sha256(data).digest(),
+                                        Path(folder) / str(number) / name)
+                if not path.exists():
+                    path.parent.mkdir()
+                    path.write_bytes(data)
                 source.add_embedded(file, path)
         yield source
 

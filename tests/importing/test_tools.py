@@ -60,6 +60,21 @@ def test_images_that_are_only_in_labelme_files(tmp_path):
     assert boxes(tmp_path / "out2") == {"a.png": [(8, 10, 30, 40)]}
 
 
+@pytest.mark.parametrize("inside", [False, True])
+def test_labelme_files_of_several_people(tmp_path, inside):
+    """Each with the image inside, or the image beside them."""
+    data = png(tmp_path / ("other" if inside else "s") / "a.png")
+    more = {"imageData": base64.b64encode(data).decode()} if inside else {}
+    for who, shift in (("anna", 0), ("ben", 1), ("cleo", 2)):
+        ring = [[x + shift, y] for x, y in SQUARE]
+        others = [("crater", [[60, 40], [80, 40], [80, 60 - shift]])] if who != "ben" else []
+        labelme(tmp_path / "s" / who / "a.json", [("crater", ring), *others], "a.png", **more)
+    report = import_dataset(tmp_path / "s", tmp_path / "out")
+    assert report.annotators == {"anna": 2, "ben": 1, "cleo": 2, "consensus": 2}
+    assert (report.images, report.instances) == (1, 2)
+    assert list(boxes(tmp_path / "out")) == ["a.png"]
+
+
 @pytest.mark.parametrize("data", ["aGk=", "!!", 5, ""])
 def test_image_data_that_is_no_image(tmp_path, data):
     labelme(tmp_path / "s" / "a.json", [("crater", SQUARE)], imageData=data)

@@ -19,6 +19,7 @@ from PIL import Image
 
 from crater_model.annotations import outline
 from crater_model.errors import DataError
+from crater_model.importing.formats.sets import Sets
 from crater_model.importing.formats.source import (
     Bad,
     Label,
@@ -51,7 +52,8 @@ def _is_labelme(text: str) -> bool:
 
 
 def read(source: Source, files: list[Path], notes: Notes) -> Reading:
-    """The images of the files, with their shapes.
+    """The images of the files, with their shapes; several files of one image that mark the
+    same craters are several people's.
 
     Raises:
       DataError: a file has no list of shapes.
@@ -60,8 +62,7 @@ def read(source: Source, files: list[Path], notes: Notes) -> Reading:
         first_one = next(iter(source.embedded))
         notes.count("image(s) were taken from their label file (imageData)",
                     source.name(first_one), len(source.embedded))
-    images: dict[Path, LabelledImage] = {}
-    first: dict[Path, str] = {}
+    sets = Sets(source)
     for file in files:
         name, document = source.name(file), read_json(file)
         shapes = document.get("shapes") if isinstance(document, dict) else None
@@ -70,17 +71,14 @@ def read(source: Source, files: list[Path], notes: Notes) -> Reading:
                             "again")
         with notes.entry(name):
             path = _find(source, file, document)
-            if path in first:
-                raise Bad(f"is of the image {path.name}, which {first[path]} labels already; keep "
-                          "one of the two files")
             split = split_of(path, source.image_root) or split_of(file, source.root)
-            images[path] = LabelledImage(path, split=split, size=_size(document))
-            first[path] = name
+            image = LabelledImage(path, split=split, size=_size(document))
             for numbers, parts in _objects(shapes):
                 where = f"{name}: shape {', '.join(map(str, numbers))}"
                 with notes.entry(where):
-                    images[path].labels.append(_label(parts, where))
-    return Reading([images[path] for path in sorted(images)])
+                    image.labels.append(_label(parts, where))
+            sets.add(file, image)
+    return Reading(sets.images(notes, together=False))
 
 
 def _find(source: Source, file: Path, document: dict) -> Path:

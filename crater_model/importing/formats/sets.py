@@ -40,12 +40,29 @@ class Sets:
             raise Bad(f"is of the image {image.path.name} twice; merge the two entries")
         self._found[image.path][file] = image
 
-    def images(self, notes: Notes) -> list[LabelledImage]:
-        """Each image once; with the labels of several people each label says whose it is."""
+    def images(self, notes: Notes, together: bool = True) -> list[LabelledImage]:
+        """Each image once; with the labels of several people each label says whose it is.
+
+        Args:
+          notes: for what is put together, and what is wrong.
+          together: whether files of other things are put together; else all but the first of
+            an image are refused.
+        """
         apart = self._same_craters()
+        if not apart and not together:
+            self._refuse_second(notes)
         names = _names(self._source, self._found) if apart else {}
         return [_joined(self._source, files, names, notes)
                 for _, files in sorted(self._found.items())]
+
+    def _refuse_second(self, notes: Notes) -> None:
+        for image, files in self._found.items():
+            first, *others = files
+            for other in others:
+                notes.problems.append(
+                    f"{self._source.name(other)} is of the image {image.name}, which "
+                    f"{self._source.name(first)} labels already; keep one of the two files")
+                del files[other]
 
     def _same_craters(self) -> bool:
         """Whether the files of one image mark the same craters, over all images."""

@@ -200,8 +200,9 @@ class Source:
 
     def add_embedded(self, file: Path, image: Path) -> None:
         """Takes an image that was inside a label file; it is found by that file alone."""
+        if image not in self.embedded.values():
+            self.images.append(image)
         self.embedded[file] = image
-        self.images.append(image)
 
     def find_image(self, said: object, beside: Path, any_suffix: bool = False) -> Path:
         """The image file that a label file calls `said`.
