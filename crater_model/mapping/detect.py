@@ -19,13 +19,15 @@ from crater_model.imagery.place import NO_GEOREFERENCE
 from crater_model.imagery.raster import Raster, open_raster, read_header
 from crater_model.imagery.stretch import PERCENTILES
 from crater_model.importing.formats import catalogue as catalogues
+from crater_model.mapping.around import Around, around
 from crater_model.mapping.coverage import shown_ground
 from crater_model.mapping.craters import Craters
 from crater_model.mapping.formats.coco import Numbers
 from crater_model.mapping.journal import Journal
 from crater_model.mapping.maps import Map, same_for_all
+from crater_model.mapping.overlap import seen_once
 from crater_model.mapping.sweep import OVERLAP, Stream, batched, map_image
-from crater_model.mapping.write import ONE_BODY, SUFFIXES, write_maps
+from crater_model.mapping.write import EACH_IMAGE, ONE_BODY, SUFFIXES, write_maps
 from crater_model.progress import say
 from crater_model.records.manifest import file_entry
 
@@ -61,7 +63,7 @@ def detect_files(images: Sequence[str | Path], output: str | Path | Sequence[str
       coco_ids: a COCO file that lists the images, whose ids COCO results then have.
 
     Returns:
-      `images`, `detections` (counts) and `output`.
+      `images`, `detections` (counts; a crater that several images show is one) and `output`.
 
     Raises:
       ConfigError: an unknown suffix, a picture of several images, km of an image without a
@@ -80,9 +82,15 @@ def detect_files(images: Sequence[str | Path], output: str | Path | Sequence[str
     partial = outputs[0].with_name(f"{outputs[0].name}.partial")
     with searched(images, partial, server=server, server_options=server_options, model=model,
                   tile=tile, scales=scales, threshold=threshold) as (maps, parameters):
+        joined = seen_once(maps)
+        found, left = (sum(len(entry.craters) for entry in each) for each in (maps, joined))
+        if left < found:
+            say(f"{found - left} craters are shown by several images; they and the ground that "
+                "these share count once, but in pictures and COCO results")
         for path in outputs:
-            write_maps(path, maps, catalogue=known, parameters=parameters, numbers=numbers)
-    return {"images": len(images), "detections": sum(len(found.craters) for found in maps),
+            write_maps(path, maps if path.suffix.lower() in EACH_IMAGE else joined,
+                       catalogue=known, parameters=parameters, numbers=numbers)
+    return {"images": len(images), "detections": left,
             "output": ", ".join(map(str, outputs))}
 
 
@@ -107,16 +115,19 @@ def searched(images: Sequence[str | Path], partial: Path, *, server: str | None 
     maps: list[Map] = []
     with _kept_on_failure(partial), _model(server, server_options, model) as (stream, card):
         percentiles = tuple(card.get("stretch_percentiles", PERCENTILES))
-        how = {"tile": tile or card["chip_size"],
-               "scales": list(scales or card["scales"] or (1.0,))}
+        how: dict[str, Any] = {"tile": tile or card["chip_size"],
+                               "scales": list(scales or card["scales"] or (1.0,))}
         for number, path in enumerate(images):
-            run = {"image": _file_state(path), **_version(card), "model": _digest(card), **how,
-                   "overlap": OVERLAP}
-            with open_raster(path, percentiles) as raster, \
-                    Journal(partial / f"{number:04d}", run) as journal:
+            with open_raster(path, percentiles) as raster:
                 for remark in _remarks(raster):
                     say(remark)
-                craters = _map(stream, raster, how, threshold, journal)
+                whole = around(raster, 2 * how["tile"] / min(how["scales"]))
+                run = {"image": _file_state(path), **_version(card), "model": _digest(card),
+                       **how, "overlap": OVERLAP}
+                if whole:
+                    run["beyond_seam"] = whole.added
+                with Journal(partial / f"{number:04d}", run) as journal:
+                    craters = _map(stream, whole or raster, how, threshold, journal)
                 area = shown_ground(raster)
                 maps.append(Map(str(path), craters, raster.georeference,
                                 area.shape if area else None, area.pixels if area else None,
@@ -163,7 +174,10 @@ def _map(stream: Stream, raster: Raster, how: dict[str, Any], threshold: float,
     for _ in map_image(stream, raster, how["tile"], how["scales"], journal=journal,
                        progress=f"detecting in {raster.name}"):
         pass  # the journal has it: nothing is held while the network works
-    found = Craters.joined([part.select(part.scores >= threshold) for part in journal.found()])
+    parts = journal.found()
+    if isinstance(raster, Around):
+        parts = raster.home(parts)
+    found = Craters.joined([part.select(part.scores >= threshold) for part in parts])
     return found.select(np.argsort(-found.scores, kind="stable"))
 
 

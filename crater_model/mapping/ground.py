@@ -12,7 +12,7 @@ import shapely
 
 from crater_model.imagery.body import Body, body_of
 from crater_model.imagery.georeference import Georeference
-from crater_model.imagery.projection import unwrap, unwrap_ring
+from crater_model.imagery.projection import latitudes, unwrap, unwrap_ring
 
 # Straight edges in px are bent on the body: a crater's outline is divided into at least so
 # many pieces, an image's border into so many.
@@ -46,6 +46,13 @@ class MappedArea:
     body: Body
     axes_km: tuple[float, float]
 
+    def share(self, part: shapely.Geometry) -> float:
+        """The share, 0..1, of the ground that a part of its shape is."""
+        a, b = self.axes_km
+        squeezed = (a / b)**2 if self.body.planetocentric else 1.0
+        whole = _area(self.shape, a, b, squeezed)
+        return min(_area(part, a, b, squeezed) / whole, 1.0) if whole else 0.0
+
 
 def segmented(polygons: Sequence[shapely.Polygon] | np.ndarray, pieces: int = CRATER_PIECES
               ) -> tuple[np.ndarray, np.ndarray]:
@@ -75,12 +82,22 @@ def mapped_area(georeference: Georeference, polygon: shapely.Geometry | None = N
     longest = 2.0 * (georeference.width + georeference.height) / BORDER_PIECES
     shape, body = _geodetic(polygon, georeference, longest), body_of(georeference)
     geod = georeference.geod
-    flat = pyproj.Proj({"proj": "cea", "a": geod.a, "b": geod.b})
-    # Equal in area, and straight where longitudes begin again.
-    plane = shapely.transform(shape, lambda p: np.stack(
-        [np.radians(p[:, 0]) * geod.a, flat(np.zeros(len(p)), p[:, 1])[1]], axis=1))
-    return MappedArea(_in_system(shape, body, georeference), plane.area / 1e6 * simplified, body,
+    area = _area(shape, geod.a, geod.b)
+    return MappedArea(_in_system(shape, body, georeference), area / 1e6 * simplified, body,
                       (geod.a / 1000, geod.b / 1000))
+
+
+def _area(shape: shapely.Geometry, a: float, b: float, squeezed: float = 1.0) -> float:
+    """The area of a shape of longitudes and latitudes (deg) on the body of these axes, in their
+    unit squared; `squeezed`: what the latitudes' tangents are multiplied with to be geodetic."""
+    flat = pyproj.Proj({"proj": "cea", "a": a, "b": b})
+
+    def plane(points: np.ndarray) -> np.ndarray:
+        # Equal in area, and straight where longitudes begin again.
+        lat = latitudes(points, squeezed)[:, 1]
+        return np.stack([np.radians(points[:, 0]) * a, flat(np.zeros(len(lat)), lat)[1]], axis=1)
+
+    return shapely.transform(shape, plane).area
 
 
 def on_body(polygons: Sequence[shapely.Polygon] | np.ndarray, georeference: Georeference

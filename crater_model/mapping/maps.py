@@ -34,6 +34,8 @@ class Map:
         whole image if None.
       area_px: its true area, px, where the polygon is a simplified one.
       open: opens the image for pictures of it; needed by `.png` and, for samples, `.html`.
+      own_ground: the searched ground that counts for this image, where another one counts
+        for a part of it (`overlap.seen_once`).
     """
 
     name: str
@@ -42,6 +44,7 @@ class Map:
     area: shapely.Geometry | None = None
     area_px: float | None = None
     open: Callable[[], Raster] | None = None
+    own_ground: MappedArea | None = None
 
     @functools.cached_property
     def table(self) -> pd.DataFrame:
@@ -50,9 +53,9 @@ class Map:
 
     @functools.cached_property
     def mapped(self) -> MappedArea | None:
-        """The searched ground; None without a georeference."""
-        if self.georeference is None:
-            return None
+        """The searched ground that counts for this image; None without a georeference."""
+        if self.georeference is None or self.own_ground is not None:
+            return self.own_ground
         return mapped_area(self.georeference, self.area, self.area_px)
 
     @property

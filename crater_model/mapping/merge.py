@@ -65,15 +65,15 @@ def settle(shapes: Sequence[shapely.Polygon] | np.ndarray, scores: np.ndarray, c
         near = near[_may_be_same(areas[index], bounds[index], areas[near], bounds[near])]
         if near.size:
             overlap = shapely.area(shapely.intersection(shapes[index], shapes[near]))
-            same = near[_same(areas[index], cut[index], areas[near], cut[near], overlap)]
+            alike = near[same(areas[index], cut[index], areas[near], cut[near], overlap)]
             # Whether an undecided one drops them is undecided too.
-            (wait if wait[index] else dropped)[same] = True
+            (wait if wait[index] else dropped)[alike] = True
     return ~dropped & ~wait, ~dropped & wait
 
 
-def _same(area: float, cut: bool, areas: np.ndarray, cuts: np.ndarray,
-          overlap: np.ndarray) -> np.ndarray:
-    """Which of the others are the same crater as the one; areas and overlaps in px^2."""
+def same(area: float, cut: bool, areas: np.ndarray, cuts: np.ndarray,
+         overlap: np.ndarray) -> np.ndarray:
+    """Which of the others are the same crater as the one, of areas and overlaps of one unit."""
     smaller, larger = np.minimum(area, areas), np.maximum(area, areas)
     iou = overlap / np.maximum(area + areas - overlap, 1e-9)
     alike = (iou >= SAME_IOU) & (larger <= SAME_DIAMETER_RATIO**2 * smaller)
@@ -83,7 +83,7 @@ def _same(area: float, cut: bool, areas: np.ndarray, cuts: np.ndarray,
 
 def _may_be_same(area: float, bounds: np.ndarray, areas: np.ndarray,
                  others: np.ndarray) -> np.ndarray:
-    """Whether the bounding boxes overlap enough for `_same` to be possible at all."""
+    """Whether the bounding boxes overlap enough for `same` to be possible at all."""
     width = np.minimum(bounds[2], others[:, 2]) - np.maximum(bounds[0], others[:, 0])
     height = np.minimum(bounds[3], others[:, 3]) - np.maximum(bounds[1], others[:, 1])
     most = np.maximum(width, 0) * np.maximum(height, 0)

@@ -26,6 +26,8 @@ _WRITERS: dict[str, Callable[..., Path]] = {
 SUFFIXES = tuple(_WRITERS)
 # Those with one coordinate system, in which all images must lie.
 ONE_BODY = (".gpkg", ".geojson", ".scc", ".diam", ".html")
+# Those about each image, whatever others show.
+EACH_IMAGE = (".json", ".png")
 
 
 def write_maps(path: str | Path, maps: Sequence[Map], *,

@@ -57,3 +57,20 @@ def mapped(path, stream: Stream, tile: int = 1024) -> Map:
 def _found(boxes: np.ndarray, masks: np.ndarray, size: tuple[int, int]) -> Detections:
     return Detections(boxes, np.full(len(boxes), 0.9, np.float32), np.ones(len(boxes), np.int64),
                       masks, size)
+
+
+def sees_pits(images: Iterable[np.ndarray]) -> Iterator[Detections]:
+    """A stream that takes each patch much darker or brighter than the ground, made convex."""
+    for image in images:
+        off = np.abs(image.astype(int) - int(np.median(image))) > 25
+        joined = cv2.morphologyEx(off.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((15, 15), np.uint8))
+        boxes, masks = [], []
+        for outline in cv2.findContours(joined, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)[0]:
+            left, top, width, height = cv2.boundingRect(outline)
+            if cv2.contourArea(outline) >= _LEAST_PX:
+                part = np.zeros((height, width), np.uint8)
+                cv2.fillPoly(part, [cv2.convexHull(outline) - [left, top]], 255)
+                masks.append(cv2.resize(part, (_MASK, _MASK)))
+                boxes.append([top, left, top + height, left + width])
+        yield _found(np.array(boxes, np.float32).reshape(-1, 4),
+                     np.array(masks, np.uint8).reshape(-1, _MASK, _MASK), image.shape[:2])

@@ -17,7 +17,7 @@ def write_scc(path: Path, maps: Sequence[Map]) -> Path:
 
     Craters count whose centre is in the searched ground, each whole ("fraction" 1). A piece of
     ground that is cut at 180 deg, or in several parts, is several "sub-areas"; the areas of
-    several images add up, which must not overlap.
+    several images add up; where these share ground each counts a part of it (`overlap`).
 
     Raises:
       ConfigError: an image has no georeference, or they show several bodies.

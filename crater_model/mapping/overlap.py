@@ -1,0 +1,95 @@
+"""Images that share ground: each crater once, and each piece of the ground once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import shapely
+
+from crater_model.mapping.ground import MappedArea
+from crater_model.mapping.maps import Map
+from crater_model.mapping.merge import same
+
+
+def seen_once(maps: Sequence[Map]) -> list[Map]:
+    """The maps of a search, for files that count craters and ground of all images together.
+
+    A crater that several images show is left in the one that shows it whole, then in the one
+    where its score is highest; by the rule of `merge`, on the body. Of ground that several
+    show, each piece is the first one's. Images without a georeference, and those that share no
+    ground with another of the same body, stay as they are.
+    """
+    maps = list(maps)
+    near = _neighbours(maps)
+    if not near:
+        return maps
+    dropped = _seen_better(maps, sorted({number for pair in near for number in pair}))
+    joined = []
+    for number, entry in enumerate(maps):
+        before = [maps[other].ground.shape for other, later in near if later == number]
+        if any(number in pair for pair in near):
+            entry = _without(entry, dropped[number], before)
+        joined.append(entry)
+    return joined
+
+
+def _neighbours(maps: list[Map]) -> list[tuple[int, int]]:
+    """Pairs (first, later) of the images that share ground."""
+    placed = [number for number, entry in enumerate(maps) if entry.mapped is not None]
+    shapes = np.array([maps[number].ground.shape for number in placed], dtype=object)
+    if len(shapes) < 2:
+        return []
+    tree = shapely.STRtree(shapes)
+    pairs = []
+    for first, later in zip(*tree.query(shapes, predicate="intersects"), strict=True):
+        one, other = maps[placed[first]].ground, maps[placed[later]].ground
+        if first < later and one.body.is_same(other.body) and shapely.area(
+                shapely.intersection(one.shape, other.shape)) > 0:
+            pairs.append((placed[first], placed[later]))
+    return pairs
+
+
+def _seen_better(maps: list[Map], numbers: list[int]) -> dict[int, np.ndarray]:
+    """Of each of these images which craters another one shows better, bool [n].
+
+    Overlaps are shares of areas, which degrees give as well as km do: a crater is small on its
+    body, so that they differ by a factor only, the same for all that lie on one another.
+    """
+    owner = np.concatenate([np.full(len(maps[n].craters), n) for n in numbers])
+    shapes = np.concatenate([maps[n].shapes for n in numbers])
+    edge = np.concatenate([maps[n].craters.edge for n in numbers])
+    scores = np.concatenate([maps[n].craters.scores for n in numbers])
+    classes = np.concatenate([maps[n].table["class"].to_numpy() for n in numbers])
+    areas, tree = shapely.area(shapes), shapely.STRtree(shapes)
+    order = np.lexsort((-scores, edge))
+    rank = np.empty(len(shapes), int)
+    rank[order] = np.arange(len(shapes))
+    dropped = np.zeros(len(shapes), bool)
+    for index in order:
+        if dropped[index]:
+            continue
+        near = tree.query(shapes[index])
+        near = near[(owner[near] != owner[index]) & (rank[near] > rank[index])
+                    & ~dropped[near] & (classes[near] == classes[index])]
+        if near.size:
+            overlap = shapely.area(shapely.intersection(shapes[index], shapes[near]))
+            dropped[near[same(areas[index], edge[index], areas[near], edge[near], overlap)]] = True
+    return {number: dropped[owner == number] for number in numbers}
+
+
+def _without(entry: Map, dropped: np.ndarray, others: list[shapely.Geometry]) -> Map:
+    """The map without these craters and without the ground of others."""
+    ground, kept = entry.ground, ~dropped
+    shape = shapely.difference(ground.shape, shapely.union_all(others)) if others else ground.shape
+    parts = [part for part in shapely.get_parts(shapely.get_parts(shape))
+             if part.geom_type == "Polygon" and part.area > 0]
+    left = shapely.MultiPolygon([shapely.geometry.polygon.orient(part) for part in parts])
+    km2 = ground.km2 * ground.share(left)
+    own = MappedArea(left, km2, ground.body, ground.axes_km)
+    made = replace(entry, craters=entry.craters.select(kept), own_ground=own)
+    # What was measured stays so.
+    made.__dict__["table"] = entry.table[kept].reset_index(drop=True)
+    made.__dict__["shapes"] = entry.shapes[kept]
+    return made
