@@ -1,8 +1,7 @@
-"""Metadata that a person looks at: pictures, tables, curves, the leaderboard."""
+"""Metadata that a person looks at: summaries, tables, curves, the leaderboard."""
 
 from __future__ import annotations
 
-import base64
 import io
 import re
 from collections.abc import Mapping, Sequence
@@ -10,24 +9,24 @@ from typing import Any
 
 import dagster as dg
 
-INLINE_BYTES = 100_000  # of a picture in the event log
+INLINE_BYTES = 100_000  # of a picture on a page
 _BARS, _PANELS = 40, 6  # more cannot be read in a picture of that size
 
 
-def picture(png: bytes, title: str) -> dg.MarkdownMetadataValue:
-    """A PNG shown in line; keep it under 100 kB, since the event log holds it."""
-    data = base64.b64encode(png).decode()
-    return dg.MetadataValue.md(f"![{title}](data:image/png;base64,{data})")
+def summary(result: str, next_step: str = "") -> dg.MarkdownMetadataValue:
+    """What came out, and what to do next: the first thing on a page.
+
+    It stays short enough (below 1,000 characters) to be shown in line.
+    """
+    text = " ".join(result.split())
+    text = text if len(text) <= 600 else f"{text[:597]}..."
+    return dg.MetadataValue.md(f"{text}\n\nNext: {next_step}" if next_step else text)
 
 
-def table(rows: Sequence[Mapping[str, Any]]) -> dg.MarkdownMetadataValue:
-    """Rows with the same keys as a Markdown table; floats to four digits, None as a dash."""
-    if not rows:
-        return dg.MetadataValue.md("(none)")
-    head = list(rows[0])
-    lines = [head, ["---"] * len(head)]
-    lines += [[_cell(row[name]) for name in head] for row in rows]
-    return dg.MetadataValue.md("\n".join("| " + " | ".join(line) + " |" for line in lines))
+def table(rows: Sequence[Mapping[str, Any]]) -> dg.TableMetadataValue:
+    """Rows (one or more) with the same keys; floats to four digits, None as a dash."""
+    return dg.MetadataValue.table([
+        dg.TableRecord({name: _cell(value) for name, value in row.items()}) for row in rows])
 
 
 def bullets(lines: Sequence[str], most: int = 200) -> dg.MarkdownMetadataValue:
@@ -181,4 +180,4 @@ def _cell(value: Any) -> str:
         return "-"
     if isinstance(value, float):
         return f"{value:.4g}"
-    return str(value).replace("|", "\\|")
+    return str(value)
