@@ -11,6 +11,7 @@ import dagster as dg
 
 INLINE_BYTES = 100_000  # of a picture on a page
 _BARS, _PANELS = 40, 6  # more cannot be read in a picture of that size
+_PAGE_INCHES = 5.6  # at 80 dpi: as wide as a value is on an asset's page in a window of 1500 px
 
 
 def summary(result: str, next_step: str = "") -> dg.MarkdownMetadataValue:
@@ -81,16 +82,13 @@ def leaderboard_picture(entries: Sequence[Any], varied: Mapping[str, Mapping[str
 
     shown = entries[:_BARS]
     panels = list(varied.items())[:_PANELS]
-    columns = min(len(panels), 2)
-    lines = -(-len(panels) // columns) if panels else 0
+    lines = len(panels)
     ranked = max(1.5, 0.6 + 0.24 * len(shown))
-    figure = Figure(figsize=(9, ranked + 2.4 * lines), dpi=80, layout="constrained")
-    grid = figure.add_gridspec(1 + lines, max(columns, 1),
-                               height_ratios=[ranked, *[2.4] * lines])
-    _ranking(figure.add_subplot(grid[0, :]), shown, metric, objective, len(entries) - len(shown))
+    figure = Figure(figsize=(_PAGE_INCHES, ranked + 1.8 * lines), dpi=80, layout="constrained")
+    grid = figure.add_gridspec(1 + lines, 1, height_ratios=[ranked, *[1.8] * lines])
+    _ranking(figure.add_subplot(grid[0]), shown, metric, objective, len(entries) - len(shown))
     for number, (setting, values) in enumerate(panels):
-        axis = figure.add_subplot(grid[1 + number // columns, number % columns])
-        _over_setting(axis, setting, values, shown, metric)
+        _over_setting(figure.add_subplot(grid[1 + number]), setting, values, shown, metric)
     return _png(figure)
 
 
@@ -99,7 +97,7 @@ def _ranking(axis, shown, metric: str, objective: str, more: int) -> None:
     axis.barh(places, [entry.score or 0 for entry in shown],
               color=[f"C{place % 10}" for place in places], height=0.7)
     axis.set_yticks(places, [
-        _short(entry.partition, 60) + (f"  {place + 1}" if entry.score is not None else "  -")
+        _short(entry.partition, 36) + (f"  {place + 1}" if entry.score is not None else "  -")
         for place, entry in zip(places, shown, strict=True)], fontsize=8)
     axis.invert_yaxis()
     axis.set_xlim(0, max([entry.score or 0 for entry in shown]) * 1.15 or 1)
@@ -107,7 +105,7 @@ def _ranking(axis, shown, metric: str, objective: str, more: int) -> None:
         if entry.score is None:
             axis.plot(0, place, "x", color="red", clip_on=False)
             why = re.sub(r"/\S*/", "", entry.note)  # of paths their ends: there is little room
-            axis.annotate(_plain(why if len(why) <= 90 else f"{why[:87]}..."), (0, place), (6, 0),
+            axis.annotate(_plain(why if len(why) <= 50 else f"{why[:47]}..."), (0, place), (6, 0),
                           va="center", color="red", textcoords="offset points", fontsize=7)
         else:
             axis.annotate(f"{entry.score:.4g}", (entry.score, place), (3, 0), va="center",

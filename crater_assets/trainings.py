@@ -25,6 +25,9 @@ from crater_model.storage import Storage
 # and finished trainings are made anew.
 CODE_VERSION = "2"
 RESULT = "result.json"
+_NEXT = {
+    "checkpoint": "train the other sets, then materialize [best_model](/assets/best_model).",
+    PRETRAINED: "materialize [checkpoint](/assets/checkpoint)."}
 _INDEX = "checkpoint"  # TensorFlow's: names the checkpoints that are whole
 
 
@@ -54,13 +57,11 @@ def train_artifact(context, asset: str, partition: str | None, storage: Storage,
         if before and before.artifact == key:
             run_id = before.metadata["run"]
         context.log.info(f"{partition or asset}: {key} is finished already and is used as it is")
+    log = log_link(context.instance, run_id, asset)
     return {"artifact": key, "url": storage.url(key), "reused": reused, "records": records,
             "experiment": experiment, **places(run_id, model_dir, storage.url(key)),
             **artifact_files(storage, key),
-            "summary": summary(f"{_words_of(result)} ({log_link(run_id, asset)}).", {
-                "checkpoint": "train the other sets, then materialize "
-                              "[best_model](/assets/best_model).",
-                PRETRAINED: "materialize [checkpoint](/assets/checkpoint)."}[asset]),
+            "summary": summary(f"{_words_of(result)} ({log}).", _NEXT[asset]),
             **_result_metadata(context.instance, model_dir, result)}
 
 

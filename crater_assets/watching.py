@@ -42,6 +42,7 @@ class Watch:
         self._dir, self._metric, self._every_s = model_dir, metric, every_s
         self._seen, self._url = -math.inf, url
         self._page: dict[str, Any] = {}  # all that is known so far
+        self._log = ""
 
     def start(self) -> None:
         """Says where this training can be looked at, so that a failed one can be too."""
@@ -101,16 +102,24 @@ class Watch:
         if self._partition:
             run_id = self._context.run_id
             ended = self._page["stage"] in ("failed", "finished")
-            words = f"**{line}** ({log_link(run_id, self._asset)})." + (
-                "" if ended else f" Whether it still goes on says [its run](/runs/{run_id}).")
+            self._log = self._log or log_link(self._context.instance, run_id, self._asset)
+            words = f"**{line}** ({self._log})." + (
+                "" if ended else f" [Its run](/runs/{run_id}) says whether it still goes on.")
             self._context.log_event(dg.AssetMaterialization(
                 PROGRESS, partition=self._partition, description=line,
                 metadata=described(PROGRESS, self._page | {"summary": summary(words)})))
 
 
-def log_link(run_id: str, step: str) -> str:
-    """Markdown: what a step writes, as the UI shows it while it does."""
-    return f"[log](/runs/{run_id}?logType=stderr&logs=query%3A{step}&selection={step})"
+def log_link(instance: dg.DagsterInstance, run_id: str, step: str) -> str:
+    """Markdown: what a step writes, as the UI shows it while it does; its run where that is not
+    kept."""
+    key = ""
+    for entry in instance.all_logs(run_id, of_type=dg.DagsterEventType.LOGS_CAPTURED):
+        assert entry.dagster_event is not None
+        captured = entry.dagster_event.logs_captured_data
+        if step in (captured.step_keys or []):  # a step that was tried again has several
+            key = f"?logType=stderr&logFileKey={captured.file_key}"
+    return f"[log](/runs/{run_id}{key})"
 
 
 def places(run_id: str, model_dir: Path, url: str = "") -> dict[str, Any]:

@@ -101,7 +101,7 @@ def best_model(context: dg.AssetExecutionContext, crater: dg.ResourceParam[Crate
                                   metric)
     folder = storage.path(key)
     metadata = {
-        "summary": summary(_words(winner, len(entries), made, metric, serving),
+        "summary": summary(_words(winner, len(entries), made, metric, serving, key),
                            "materialize [serving_image](/assets/serving_image)."),
         "artifact": key, "url": storage.url(key), **artifact_files(storage, key),
         "saved_model": dg.MetadataValue.path(str(folder / SAVED_MODEL / str(made["version"]))),
@@ -128,7 +128,8 @@ def best_model(context: dg.AssetExecutionContext, crater: dg.ResourceParam[Crate
         data_version=dg.DataVersion(f"{made['version']}-{short_hash(key)}"))
 
 
-def _words(winner: Entry, sets: int, made: dict[str, Any], metric: str, serving: str | None) -> str:
+def _words(winner: Entry, sets: int, made: dict[str, Any], metric: str, serving: str | None,
+           key: str) -> str:
     """What was chosen, in Markdown."""
     def of(name: str) -> str:
         value = made["test"].get(name)
@@ -138,7 +139,8 @@ def _words(winner: Entry, sets: int, made: dict[str, Any], metric: str, serving:
         "" if metric == "mask_AP50" else f", mask_AP50 {of('mask_AP50')}") if made["test_scenes"]
         else "there is no test scene")
     now = "no model is in service yet" if serving is None else (
-        "compared below with the model in service")
+        "it is in service already" if serving == key else
+        "*comparison* has the model in service beside it")
     return (f"**{winner.partition}** is the best of {sets} sets (validation {metric} "
             f"{winner.score:.4f}); {tested}; {now}.")
 

@@ -3,7 +3,7 @@
 import dagster as dg
 import pytest
 
-from crater_assets.watching import LOG, PROGRESS, Watch
+from crater_assets.watching import LOG, PROGRESS, Watch, log_link
 
 ROWS = [
     {"kind": "train", "step": 2, "total_loss": 3.5, "learning_rate": 1e-3,
@@ -88,8 +88,11 @@ def test_the_runs_log_has_a_readable_line(watch, instance):
 def test_the_page_has_all_that_is_known_with_the_result_first(watch, instance):
     _, _, result = watch(*ROWS)
     first, second, third, last = pages(instance)
-    log = f"[log](/runs/{result.run_id}?logType=stderr&logs=query%3Acheckpoint&selection=checkpoint)"
-    run = f"Whether it still goes on says [its run](/runs/{result.run_id})."
+    captured, = [entry.dagster_event.logs_captured_data for entry in instance.all_logs(
+        result.run_id, of_type=dg.DagsterEventType.LOGS_CAPTURED)]
+    assert "checkpoint" in captured.step_keys
+    log = f"[log](/runs/{result.run_id}?logType=stderr&logFileKey={captured.file_key})"
+    run = f"[Its run](/runs/{result.run_id}) says whether it still goes on."
     assert first["summary"] == (
         f"**the training has begun; its first step takes longest** ({log}). {run}")
     assert second["summary"].startswith("**step 2: loss 3.5, 4 steps/s, 1 min 05 s left** (")
@@ -119,3 +122,7 @@ def test_what_is_finished_says_so(watch, instance):
     last = pages(instance)[-1]
     assert last["stage"] == "finished" and last["score"] == 0.25
     assert last["summary"].startswith("**finished after 8 steps** (")
+
+
+def test_a_step_of_no_known_log_leads_to_its_run(instance):
+    assert log_link(instance, "gone", "checkpoint") == "[log](/runs/gone)"
