@@ -1,4 +1,4 @@
-"""What a materialization left in the storage, file by file, for its asset's page."""
+"""What a materialization left in the storage, for its asset's page."""
 
 from __future__ import annotations
 
@@ -9,20 +9,13 @@ import dagster as dg
 
 from crater_model.storage import MANIFEST, Storage
 
-ROWS = 50  # of the table; `artifact.json` lists every file
-
 
 def artifact_files(storage: Storage, key: str) -> dict[str, Any]:
-    """Metadata: the files of a published artifact, each with path, bytes and CRC32C (base64)."""
+    """Metadata of a published artifact: how much it is, and where each file stands with bytes and
+    CRC32C (base64). A table of them would take the page."""
     manifest = storage.manifest(key)
-    files = manifest["files"]
-    shown = [dg.TableRecord({name: file[name] for name in ("path", "bytes", "crc32c")})
-             for file in files[:ROWS]]
-    schema = dg.TableSchema([dg.TableColumn("path", "string"), dg.TableColumn("bytes", "int"),
-                             dg.TableColumn("crc32c", "string")])
-    return {"artifact_files": dg.MetadataValue.table(shown, schema),
-            "artifact_file_count": len(files), "artifact_bytes": manifest["bytes"],
-            "artifact_manifest": f"{storage.url(key)}/{MANIFEST}"}
+    return {"artifact_files": f"{len(manifest['files'])} files, {_size(manifest['bytes'])}",
+            "artifact_manifest": dg.MetadataValue.path(f"{storage.url(key)}/{MANIFEST}")}
 
 
 def dataset_artifact(storage: Storage, folder: Path) -> dict[str, Any]:
@@ -31,3 +24,11 @@ def dataset_artifact(storage: Storage, folder: Path) -> dict[str, Any]:
     if folder != storage.path(key) or not storage.exists(key):
         return {}
     return {"artifact": key, "url": storage.url(key), **artifact_files(storage, key)}
+
+
+def _size(number: int) -> str:
+    """Bytes as people say them."""
+    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if number >= factor:
+            return f"{number / factor:.3g} {unit}"
+    return f"{number} bytes"

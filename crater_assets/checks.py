@@ -289,9 +289,9 @@ def storage_check(asset: str, partitions: dg.PartitionsDefinition | None = None
         storage = crater.open_storage()
 
         def look(made: Materialization) -> tuple[list[str], str]:
-            count = made.metadata.get("artifact_file_count", 0)
+            files = made.metadata.get("artifact_files", "all files")
             return storage_problems(storage, made), (
-                f"{made.artifact}: {count} files are there" if made.artifact else
+                f"{made.artifact}: {files} are there" if made.artifact else
                 "the data set is used where it lies; nothing of it is in the storage")
 
         return (_of_partitions(context, asset, partitions, look) if partitions

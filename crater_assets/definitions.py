@@ -7,6 +7,7 @@ training.
 import dagster as dg
 
 from crater_assets.assets import ASSETS
+from crater_assets.assets.progress import training_progress
 from crater_assets.automation import automatic_assets, automation_sensors
 from crater_assets.checks import CHECKS
 from crater_assets.executors import chosen_executor
@@ -27,6 +28,6 @@ if is_experiment_file(crater.experiment):
     check_init_checkpoint(read_experiment_file(crater.experiment)[1], names=(PRETRAINED,))
 
 defs = dg.Definitions(
-    assets=automatic_assets(ASSETS), asset_checks=[*CHECKS, scores_kept],
+    assets=[*automatic_assets(ASSETS), training_progress], asset_checks=[*CHECKS, scores_kept],
     jobs=[*JOBS, reevaluate], schedules=[weekly_reevaluation], sensors=automation_sensors(),
     executor=chosen_executor(ASSETS), resources={"crater": crater_resource(crater)})

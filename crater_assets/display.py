@@ -1,8 +1,7 @@
-"""Metadata that a person looks at: pictures, tables, curves, the leaderboard."""
+"""Metadata that a person looks at: summaries, tables, curves, the leaderboard."""
 
 from __future__ import annotations
 
-import base64
 import io
 import re
 from collections.abc import Mapping, Sequence
@@ -10,24 +9,25 @@ from typing import Any
 
 import dagster as dg
 
-INLINE_BYTES = 100_000  # of a picture in the event log
+INLINE_BYTES = 100_000  # of a picture on a page
 _BARS, _PANELS = 40, 6  # more cannot be read in a picture of that size
+_PAGE_INCHES = 5.6  # at 80 dpi: as wide as a value is on an asset's page in a window of 1500 px
 
 
-def picture(png: bytes, title: str) -> dg.MarkdownMetadataValue:
-    """A PNG shown in line; keep it under 100 kB, since the event log holds it."""
-    data = base64.b64encode(png).decode()
-    return dg.MetadataValue.md(f"![{title}](data:image/png;base64,{data})")
+def summary(result: str, next_step: str = "") -> dg.MarkdownMetadataValue:
+    """What came out, and what to do next: the first thing on a page.
+
+    It stays short enough (below 1,000 characters) to be shown in line.
+    """
+    text = " ".join(result.split())
+    text = text if len(text) <= 600 else f"{text[:597]}..."
+    return dg.MetadataValue.md(f"{text}\n\nNext: {next_step}" if next_step else text)
 
 
-def table(rows: Sequence[Mapping[str, Any]]) -> dg.MarkdownMetadataValue:
-    """Rows with the same keys as a Markdown table; floats to four digits, None as a dash."""
-    if not rows:
-        return dg.MetadataValue.md("(none)")
-    head = list(rows[0])
-    lines = [head, ["---"] * len(head)]
-    lines += [[_cell(row[name]) for name in head] for row in rows]
-    return dg.MetadataValue.md("\n".join("| " + " | ".join(line) + " |" for line in lines))
+def table(rows: Sequence[Mapping[str, Any]]) -> dg.TableMetadataValue:
+    """Rows (one or more) with the same keys; floats to four digits, None as a dash."""
+    return dg.MetadataValue.table([
+        dg.TableRecord({name: _cell(value) for name, value in row.items()}) for row in rows])
 
 
 def bullets(lines: Sequence[str], most: int = 200) -> dg.MarkdownMetadataValue:
@@ -82,16 +82,13 @@ def leaderboard_picture(entries: Sequence[Any], varied: Mapping[str, Mapping[str
 
     shown = entries[:_BARS]
     panels = list(varied.items())[:_PANELS]
-    columns = min(len(panels), 2)
-    lines = -(-len(panels) // columns) if panels else 0
+    lines = len(panels)
     ranked = max(1.5, 0.6 + 0.24 * len(shown))
-    figure = Figure(figsize=(9, ranked + 2.4 * lines), dpi=80, layout="constrained")
-    grid = figure.add_gridspec(1 + lines, max(columns, 1),
-                               height_ratios=[ranked, *[2.4] * lines])
-    _ranking(figure.add_subplot(grid[0, :]), shown, metric, objective, len(entries) - len(shown))
+    figure = Figure(figsize=(_PAGE_INCHES, ranked + 1.8 * lines), dpi=80, layout="constrained")
+    grid = figure.add_gridspec(1 + lines, 1, height_ratios=[ranked, *[1.8] * lines])
+    _ranking(figure.add_subplot(grid[0]), shown, metric, objective, len(entries) - len(shown))
     for number, (setting, values) in enumerate(panels):
-        axis = figure.add_subplot(grid[1 + number // columns, number % columns])
-        _over_setting(axis, setting, values, shown, metric)
+        _over_setting(figure.add_subplot(grid[1 + number]), setting, values, shown, metric)
     return _png(figure)
 
 
@@ -100,7 +97,7 @@ def _ranking(axis, shown, metric: str, objective: str, more: int) -> None:
     axis.barh(places, [entry.score or 0 for entry in shown],
               color=[f"C{place % 10}" for place in places], height=0.7)
     axis.set_yticks(places, [
-        _short(entry.partition, 60) + (f"  {place + 1}" if entry.score is not None else "  -")
+        _short(entry.partition, 36) + (f"  {place + 1}" if entry.score is not None else "  -")
         for place, entry in zip(places, shown, strict=True)], fontsize=8)
     axis.invert_yaxis()
     axis.set_xlim(0, max([entry.score or 0 for entry in shown]) * 1.15 or 1)
@@ -108,7 +105,7 @@ def _ranking(axis, shown, metric: str, objective: str, more: int) -> None:
         if entry.score is None:
             axis.plot(0, place, "x", color="red", clip_on=False)
             why = re.sub(r"/\S*/", "", entry.note)  # of paths their ends: there is little room
-            axis.annotate(_plain(why if len(why) <= 90 else f"{why[:87]}..."), (0, place), (6, 0),
+            axis.annotate(_plain(why if len(why) <= 50 else f"{why[:47]}..."), (0, place), (6, 0),
                           va="center", color="red", textcoords="offset points", fontsize=7)
         else:
             axis.annotate(f"{entry.score:.4g}", (entry.score, place), (3, 0), va="center",
@@ -181,4 +178,4 @@ def _cell(value: Any) -> str:
         return "-"
     if isinstance(value, float):
         return f"{value:.4g}"
-    return str(value).replace("|", "\\|")
+    return str(value)

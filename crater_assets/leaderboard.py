@@ -95,8 +95,8 @@ def rows(entries: Sequence[Entry], metric: str) -> list[dict[str, Any]]:
         return entry.number(name) if entry.score is not None else None
 
     return [{"rank": rank if entry.score is not None else None, "hyperparameters": entry.partition,
-             metric: entry.score, "mask_AP50": of(entry, "mask_AP50"), "loss": of(entry, "loss"),
-             "steps": of(entry, "steps"), "seconds": of(entry, "seconds"), "note": entry.note}
+             metric: entry.score, "loss": of(entry, "loss"), "seconds": of(entry, "seconds"),
+             "note": entry.note}
             for rank, entry in enumerate(entries, start=1)]
 
 

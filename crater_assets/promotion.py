@@ -13,7 +13,7 @@ from typing import Any
 
 import dagster as dg
 
-from crater_assets.display import numbers, table
+from crater_assets.display import table
 from crater_assets.history import last_saying, short_hash
 from crater_model.annotations.dataset import load_dataset
 from crater_model.errors import DataError
@@ -72,9 +72,7 @@ def comparison(new: Mapping[str, Any], serving: Mapping[str, Any], metric: str) 
         "test_score": new.get(metric), "in_service_score": serving.get(metric),
         "comparison": table([{"score": name, "new": new.get(name), "in service": serving.get(name)}
                              for name in names]),
-        "in_service_metrics": dg.MetadataValue.json(dict(serving)),
-        **numbers({name: value for name, value in serving.items() if "AP" in name},
-                  "in_service_")}
+        "in_service_metrics": dg.MetadataValue.json(dict(serving))}
 
 
 def promotion_problem(made: Mapping[str, Any]) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from crater_assets.metadata import ASSETS, entry_of, fits
+from crater_assets.entries import entry_of, fits
+from crater_assets.metadata import ASSETS
 from crater_model.errors import DataError
 
 # What Dagster gives back of each kind of `metadata.Entry`.

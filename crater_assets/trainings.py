@@ -12,17 +12,22 @@ from typing import Any
 import dagster as dg
 
 from crater_assets.artifacts import artifact_files
-from crater_assets.display import numbers
+from crater_assets.display import numbers, summary
 from crater_assets.faults import is_fault, require_gpu
 from crater_assets.history import last_saying
-from crater_assets.watching import Watch, pictures, places, scores
+from crater_assets.partitions import PRETRAINED
+from crater_assets.watching import Watch, log_link, pictures, places, scores
 from crater_model.errors import CraterError
-from crater_model.storage import MANIFEST, Storage
+from crater_model.progress import format_seconds
+from crater_model.storage import Storage
 
 # Part of every training's key: raise it when the same settings no longer train the same model,
 # and finished trainings are made anew.
 CODE_VERSION = "2"
 RESULT = "result.json"
+_NEXT = {
+    "checkpoint": "train the other sets, then materialize [best_model](/assets/best_model).",
+    PRETRAINED: "materialize [checkpoint](/assets/checkpoint)."}
 _INDEX = "checkpoint"  # TensorFlow's: names the checkpoints that are whole
 
 
@@ -52,10 +57,12 @@ def train_artifact(context, asset: str, partition: str | None, storage: Storage,
         if before and before.artifact == key:
             run_id = before.metadata["run"]
         context.log.info(f"{partition or asset}: {key} is finished already and is used as it is")
+    log = log_link(context.instance, run_id, asset)
     return {"artifact": key, "url": storage.url(key), "reused": reused, "records": records,
-            "bytes": json.loads((model_dir / MANIFEST).read_text())["bytes"],
             "experiment": experiment, **places(run_id, model_dir, storage.url(key)),
-            **artifact_files(storage, key), **_result_metadata(model_dir, result)}
+            **artifact_files(storage, key),
+            "summary": summary(f"{_words_of(result)} ({log}).", _NEXT[asset]),
+            **_result_metadata(context.instance, model_dir, result)}
 
 
 def _train(context, asset: str, partition: str | None, storage: Storage, key: str, records: str,
@@ -86,14 +93,18 @@ def _train(context, asset: str, partition: str | None, storage: Storage, key: st
         try:
             require_gpu()
             train(records, model_dir, experiment, overrides, on_row=on_row, **parameters)
-        except CraterError:
+        except CraterError as error:
+            watch.failed(str(error))
             raise
         except Exception as error:
-            raise dg.Failure(f"{partition or asset}: training failed: {type(error).__name__}: "
-                             f"{_words(error)}", allow_retries=is_fault(error)) from error
+            words = f"{type(error).__name__}: {_words(error)}"
+            watch.failed(words)
+            raise dg.Failure(f"{partition or asset}: training failed: {words}",
+                             allow_retries=is_fault(error)) from error
         work.check()
         wanted.check()
         storage.publish(key)
+        watch.finished()
     return True
 
 
@@ -130,7 +141,16 @@ def _words(error: Exception) -> str:
     return " ".join(" ".join(told or lines).split())[:400]
 
 
-def _result_metadata(model_dir: Path, result: Mapping[str, Any]) -> dict[str, Any]:
+def _words_of(result: Mapping[str, Any]) -> str:
+    """What came of a training, in Markdown."""
+    metric = result["metric"]
+    score = "no score" if metric["value"] is None else f"{metric['value']:.4f}"
+    return (f"**Validation {metric['name']} {score}** after {result['steps']} steps in "
+            f"{format_seconds(result['seconds'])}")
+
+
+def _result_metadata(instance: dg.DagsterInstance, model_dir: Path,
+                     result: Mapping[str, Any]) -> dict[str, Any]:
     metric = result["metric"]
     kept = ("metric", "metrics", "loss", "steps", "seconds", "best_checkpoint", "stopped_early")
     return {
@@ -139,4 +159,5 @@ def _result_metadata(model_dir: Path, result: Mapping[str, Any]) -> dict[str, An
         "result": dg.MetadataValue.json({name: result.get(name) for name in kept}),
         **numbers({"score": metric["value"], "loss": result["loss"], "steps": result["steps"],
                    "seconds": result["seconds"]}),
-        **scores(result["metrics"]), **pictures(model_dir, result["history"], metric["name"])}
+        **scores(result["metrics"]),
+        **pictures(instance, model_dir, result["history"], metric["name"])}

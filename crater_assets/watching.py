@@ -1,4 +1,8 @@
-"""Training as it goes on, seen from its asset's page: observations beside the materialization."""
+"""Training as it goes on: observations of its asset, and the page of `training_progress`.
+
+A partition's page shows materializations only; of a first training, or one that failed, there is
+none. What it has come to is therefore a materialization of an asset of its own.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +15,12 @@ from typing import Any
 
 import dagster as dg
 
-from crater_assets.display import curves, numbers, picture
+from crater_assets.display import curves, numbers, summary
 from crater_assets.metadata import described
+from crater_assets.pictures import picture
 from crater_model.progress import format_seconds
 
+PROGRESS = "training_progress"
 TRAIN_EVERY_S = 20.0
 RIMS = "rims.png"  # training draws it into the model directory after each validation
 LOG = "train.log"
@@ -22,7 +28,8 @@ _RATES = ("learning_rate", "steps_per_second", "images_per_second", "seconds_lef
 
 
 class Watch:
-    """Turns the rows that training writes into observations of its asset.
+    """Turns the rows that training writes into observations of its asset, and, of a partition,
+    into its page of `training_progress`.
 
     Call `start` before training and hand the object to it as `on_row`. Every validation becomes
     an observation, with the curves so far and the rims found; of the steps in between, one at most
@@ -34,11 +41,14 @@ class Watch:
         self._context, self._asset, self._partition = context, asset, partition
         self._dir, self._metric, self._every_s = model_dir, metric, every_s
         self._seen, self._url = -math.inf, url
+        self._page: dict[str, Any] = {}  # all that is known so far
+        self._log = ""
 
     def start(self) -> None:
         """Says where this training can be looked at, so that a failed one can be too."""
         self._observe({"stage": "started", **places(self._context.run_id, self._dir, self._url)},
-                      f"training in {self._dir}; its log is {LOG} there")
+                      f"training in {self._dir}; its log is {LOG} there",
+                      "the training has begun; its first step takes longest")
 
     def __call__(self, row: Mapping[str, Any]) -> None:
         """Takes one row of metrics.jsonl."""
@@ -55,6 +65,16 @@ class Watch:
                                       **{name: row.get(name) for name in _RATES}})},
                           ", ".join(filter(None, words)))
 
+    def failed(self, words: str) -> None:
+        """Says why the training ended; what it had come to stays on its page."""
+        self._page["stage"] = "failed"
+        self._show(f"failed: {words}")
+
+    def finished(self) -> None:
+        """Says that it ended well."""
+        self._page["stage"] = "finished"
+        self._show(f"finished after {self._page.get('steps', 0):.0f} steps")
+
     def _validated(self, row: Mapping[str, Any]) -> None:
         from crater_model.training import read_history
 
@@ -63,16 +83,43 @@ class Watch:
                     **numbers({"steps": row["step"], "score": score,
                                "seconds": row.get("seconds")}), **scores(row)}
         history = read_history(self._dir)
-        metadata |= pictures(self._dir, history if row in history else [*history, row],
-                             self._metric)
+        metadata |= pictures(self._context.instance, self._dir,
+                             history if row in history else [*history, row], self._metric)
         self._observe(metadata, f"step {row['step']}: validation {self._metric} "
                       + ("none" if score is None else f"{score:.4f}"))
 
-    def _observe(self, metadata: dict[str, Any], line: str) -> None:
+    def _observe(self, metadata: dict[str, Any], line: str, page_line: str = "") -> None:
         self._context.log_event(dg.AssetObservation(
-            self._asset, partition=self._partition,
+            self._asset, partition=self._partition, description=line,
             metadata=described(metadata["stage"], metadata)))
+        self._page |= metadata
+        self._show(page_line or line)
         self._context.log.info(f"{self._partition or self._asset}: {line}")
+
+
+    def _show(self, line: str) -> None:
+        """Brings the page of `training_progress` to what is known."""
+        if self._partition:
+            run_id = self._context.run_id
+            ended = self._page["stage"] in ("failed", "finished")
+            self._log = self._log or log_link(self._context.instance, run_id, self._asset)
+            words = f"**{line}** ({self._log})." + (
+                "" if ended else f" [Its run](/runs/{run_id}) says whether it still goes on.")
+            self._context.log_event(dg.AssetMaterialization(
+                PROGRESS, partition=self._partition, description=line,
+                metadata=described(PROGRESS, self._page | {"summary": summary(words)})))
+
+
+def log_link(instance: dg.DagsterInstance, run_id: str, step: str) -> str:
+    """Markdown: what a step writes, as the UI shows it while it does; its run where that is not
+    kept."""
+    key = ""
+    for entry in instance.all_logs(run_id, of_type=dg.DagsterEventType.LOGS_CAPTURED):
+        assert entry.dagster_event is not None
+        captured = entry.dagster_event.logs_captured_data
+        if step in (captured.step_keys or []):  # a step that was tried again has several
+            key = f"?logType=stderr&logFileKey={captured.file_key}"
+    return f"[log](/runs/{run_id}{key})"
 
 
 def places(run_id: str, model_dir: Path, url: str = "") -> dict[str, Any]:
@@ -85,7 +132,7 @@ def places(run_id: str, model_dir: Path, url: str = "") -> dict[str, Any]:
     return {"run": dg.MetadataValue.dagster_run(run_id),
             "model_dir": dg.MetadataValue.path(str(model_dir)),
             "log": dg.MetadataValue.path(str(model_dir / LOG)),
-            "tensorboard": f"tensorboard --logdir {shlex.quote(events)}"}
+            "tensorboard": dg.MetadataValue.path(f"tensorboard --logdir {shlex.quote(events)}")}
 
 
 def scores(values: Mapping[str, Any]) -> dict[str, float]:
@@ -93,10 +140,12 @@ def scores(values: Mapping[str, Any]) -> dict[str, float]:
     return numbers({name: value for name, value in values.items() if "AP" in name})
 
 
-def pictures(model_dir: Path, history: Sequence[Mapping[str, Any]], metric: str) -> dict[str, Any]:
+def pictures(instance: dg.DagsterInstance, model_dir: Path, history: Sequence[Mapping[str, Any]],
+             metric: str) -> dict[str, Any]:
     """Metadata: the curves so far, and predicted and true rims on validation images."""
     drawn, rims = curves(history, metric), model_dir / RIMS
-    metadata = {"curves": picture(drawn, "loss and metric over the steps")} if drawn else {}
+    metadata = {"curves": picture(instance, drawn, "loss and metric over the steps")} if (
+        drawn) else {}
     if rims.is_file():
-        metadata["rims"] = picture(rims.read_bytes(), "predicted and true rims")
+        metadata["rims"] = picture(instance, rims.read_bytes(), "predicted and true rims")
     return metadata

@@ -77,12 +77,14 @@ def metadata() -> str:
     """What each asset takes as run configuration and carries as metadata; checks and observations
     too."""
     from crater_assets import metadata as described
+    from crater_assets.assets.progress import training_progress
     from crater_assets.checks import CHECKS
     from crater_assets.reevaluation import scores_kept
+    from crater_assets.watching import PROGRESS
 
     lines = ["# Run configuration and metadata of the assets\n",
-             "What a run may set, and what an asset's page shows afterwards. Float metadata is "
-             "plotted over time by Dagster. A name with a `*` stands for several.\n"]
+             "What a run may set, and what an asset's page shows afterwards, in this order. "
+             "Numbers are plotted over time by Dagster. A name with a `*` stands for several.\n"]
     for name, (asset, config) in _assets().items():
         about = " ".join((asset.descriptions_by_key[asset.key] or "").split("\n\n")[0].split())
         lines += [f"## {name}\n", about + "\n"]
@@ -91,6 +93,8 @@ def metadata() -> str:
                 (f"`{key}`", _code(_annotation(field.annotation)), _value(field.default),
                  _cell(field.description or "")) for key, field in config.model_fields.items()])]
         lines += ["Metadata:\n", _entries(described.ASSETS[name])]
+    lines += [f"## {PROGRESS}\n", _sentence(training_progress.description.split(". ")[0]) + "\n",
+              "Metadata:\n", _entries(described.ASSETS[PROGRESS])]
     lines += ["## Checks\n", "Each check that fails lists its `problems`.\n"]
     abouts = {spec.name: spec.description for check in [*CHECKS, scores_kept]
               for spec in check.check_specs}
@@ -230,7 +234,7 @@ def _assets() -> dict[str, tuple[Any, Any]]:
 
     chain = [annotated_images, tfrecords, pretrained, checkpoint, best_model, serving_image,
              crater_map_asset({"image": Path("image.png")})]
-    found = {}
+    found: dict[str, tuple[Any, Any]] = {}
     for asset in chain:
         parameters = inspect.signature(asset.op.compute_fn.decorated_fn).parameters
         config = parameters["config"].annotation if "config" in parameters else None

@@ -12,12 +12,13 @@ from pydantic import Field
 from crater_assets.artifacts import artifact_files
 from crater_assets.assets.checkpoint import Objective
 from crater_assets.assets.records import present_records
-from crater_assets.display import bullets, leaderboard_picture, numbers, picture, table
+from crater_assets.display import leaderboard_picture, numbers, summary, table
 from crater_assets.faults import RETRY
 from crater_assets.history import last_saying, plain_failures, short_hash
 from crater_assets.leaderboard import Entry, leaderboard, rows, varied
 from crater_assets.metadata import described
 from crater_assets.partitions import hyperparameter_sets, hyperparameters
+from crater_assets.pictures import picture
 from crater_assets.promotion import SAVED_MODEL, SUMMARY, comparison, in_service, scores_of
 from crater_assets.resources import Crater
 from crater_model.errors import DataError
@@ -93,37 +94,55 @@ def best_model(context: dg.AssetExecutionContext, crater: dg.ResourceParam[Crate
         scenes = test_scenes(storage, records)
         if not storage.exists(key):
             _export(storage, key, dataset, scenes, winner, version, config)
-        summary = json.loads((storage.fetch(key) / SUMMARY).read_text())
+        made = json.loads((storage.fetch(key) / SUMMARY).read_text())
         serving, compared = in_service(context.instance), {}
         if serving and scenes and config.tolerance is not None:
-            compared = comparison(summary["test"], scores_of(storage, serving, dataset, scenes),
+            compared = comparison(made["test"], scores_of(storage, serving, dataset, scenes),
                                   metric)
     folder = storage.path(key)
     metadata = {
+        "summary": summary(_words(winner, len(entries), made, metric, serving, key),
+                           "materialize [serving_image](/assets/serving_image)."),
         "artifact": key, "url": storage.url(key), **artifact_files(storage, key),
-        "saved_model": dg.MetadataValue.path(str(folder / SAVED_MODEL / str(summary["version"]))),
-        "version": summary["version"], "partition": winner.partition,
+        "saved_model": dg.MetadataValue.path(str(folder / SAVED_MODEL / str(made["version"]))),
+        "version": made["version"], "partition": winner.partition,
         "checkpoint": checkpoint, "records": records,
         "metric": metric, "objective": objective, "validation_score": float(winner.score),
         "leaderboard": table(rows(entries, metric)),
         "leaderboard_picture": picture(
+            context.instance,
             leaderboard_picture(entries, varied(hyperparameters()), metric, objective),
             f"{metric} of the hyperparameter sets"),
-        "left_out": bullets([f"{entry.partition}: {entry.note}" for entry in entries
-                             if entry.score is None]),
         "ranking": dg.MetadataValue.json([
             {"partition": entry.partition, "score": entry.score, "note": entry.note,
              "seconds": entry.number("seconds")}
             for entry in entries]),
-        "test_scenes": summary["test_scenes"],
-        "test_metrics": dg.MetadataValue.json(summary["test"]),
-        **numbers(summary["test"], "test_"),
+        "test_scenes": made["test_scenes"],
+        "test_metrics": dg.MetadataValue.json(made["test"]),
+        **numbers({name: value for name, value in made["test"].items() if "AP" in name}, "test_"),
         **{name: value for name, value in config.export_options().items() if value is not None},
         "in_service": serving or "none", "tolerance": config.tolerance, **compared,
     }
     return dg.MaterializeResult(
         metadata=described("best_model", metadata),
-        data_version=dg.DataVersion(f"{summary['version']}-{short_hash(key)}"))
+        data_version=dg.DataVersion(f"{made['version']}-{short_hash(key)}"))
+
+
+def _words(winner: Entry, sets: int, made: dict[str, Any], metric: str, serving: str | None,
+           key: str) -> str:
+    """What was chosen, in Markdown."""
+    def of(name: str) -> str:
+        value = made["test"].get(name)
+        return "none" if value is None else f"{value:.4f}"
+
+    tested = (f"on {made['test_scenes']} test scenes **{metric} {of(metric)}**" + (
+        "" if metric == "mask_AP50" else f", mask_AP50 {of('mask_AP50')}") if made["test_scenes"]
+        else "there is no test scene")
+    now = "no model is in service yet" if serving is None else (
+        "it is in service already" if serving == key else
+        "*comparison* has the model in service beside it")
+    return (f"**{winner.partition}** is the best of {sets} sets (validation {metric} "
+            f"{winner.score:.4f}); {tested}; {now}.")
 
 
 def test_scenes(storage: Storage, records: str) -> list[str]:

@@ -60,8 +60,9 @@ def checkpoint(context: dg.AssetExecutionContext, crater: dg.ResourceParam[Crate
 
     The model directory is named by the records, the set, all parameters, the code version and,
     where the set starts from it, the pretrained model: a run that was interrupted goes on from
-    its last checkpoint, and a finished one is used as it is (`reused`). While it trains, losses,
-    scores, curves and pictures appear as observations.
+    its last checkpoint, and a finished one is used as it is (`reused`). While it trains, and
+    after a failure, [training_progress](/assets/training_progress?view=partitions) shows how far
+    it has come.
     """
     with plain_failures():
         name, storage = context.partition_key, crater.open_storage()

@@ -9,11 +9,12 @@ import dagster as dg
 from pydantic import Field
 
 from crater_assets.artifacts import artifact_files
-from crater_assets.display import INLINE_BYTES, numbers, picture
+from crater_assets.display import INLINE_BYTES, numbers, summary
 from crater_assets.faults import RETRY
 from crater_assets.history import plain_failures, short_hash, upstream
 from crater_assets.map_images import VARIABLE, map_images
 from crater_assets.metadata import described
+from crater_assets.pictures import picture
 from crater_assets.pool import POOL
 from crater_assets.promotion import SAVED_MODEL
 from crater_assets.resources import Crater
@@ -92,17 +93,30 @@ def _mapped(context, crater: Crater, config: MapConfig, image: Path) -> dg.Mater
             work.check()
             storage.publish(key)
     folder = storage.fetch(key)
-    summary = json.loads((folder / _SUMMARY).read_text())
+    found = json.loads((folder / _SUMMARY).read_text())
     metadata = {"artifact": key, "url": storage.url(key), "reused": reused,
                 "image": dg.MetadataValue.path(str(image)), **known, **artifact_files(storage, key),
-                "parameters": dg.MetadataValue.json(settings), **summary}
+                "parameters": dg.MetadataValue.json(settings), **found,
+                "summary": summary(_words(found), "open the files in " + storage.url(key) + ".")}
     if ".html" in config.outputs:
         metadata["report"] = dg.MetadataValue.path(str(folder / f"{name}.html"))
     for file, title in ((_OVERLAY, "craters found"), (_SIZES, "craters of a diameter and larger")):
         if (folder / file).is_file():
-            metadata[file.partition(".")[0]] = picture((folder / file).read_bytes(), title)
+            metadata[file.partition(".")[0]] = picture(context.instance,
+                                                         (folder / file).read_bytes(), title)
     return dg.MaterializeResult(metadata=described("crater_map", metadata),
                                 data_version=dg.DataVersion(key))
+
+
+def _words(found: Mapping[str, Any]) -> str:
+    """What was found, in Markdown."""
+    sizes = {name.rpartition("_")[2]: value for name, value in found.items()
+             if name.startswith("diameter_")}
+    unit = "km" if "diameter_km_min" in found else "px"
+    across = (f", {sizes['min']:.3g} to {sizes['max']:.3g} {unit} across (median "
+              f"{sizes['median']:.3g})" if sizes else "")
+    ground = f" on {found['searched_km2']:.4g} km² of {found['body']}" if "body" in found else ""
+    return f"**{found['craters']} craters**{ground}{across}"
 
 
 def _state(path: Path) -> list[Any]:

@@ -3,10 +3,11 @@
 import dagster as dg
 
 from crater_assets.artifacts import dataset_artifact
-from crater_assets.display import bullets, numbers, picture
+from crater_assets.display import bullets, numbers, summary
 from crater_assets.faults import RETRY
 from crater_assets.history import plain_failures, short_hash
 from crater_assets.metadata import described
+from crater_assets.pictures import picture
 from crater_assets.resources import Crater
 from crater_model.annotations.dataset import load_dataset
 from crater_model.annotations.validate import check_dataset
@@ -36,11 +37,18 @@ def annotated_images(context: dg.AssetExecutionContext,
         context.log.error(line)
     statistics = report.statistics
     fingerprint = statistics.get("fingerprint")
+    problems = len(report.problems)
     metadata = {
+        "summary": summary(
+            f"**{problems} problems**: {report.problems[0]}", "mend what is listed here, then "
+            "materialize it again.") if problems else summary(
+            f"**{statistics['instances']} labelled objects in {statistics['images']} images**, "
+            f"no problem, {len(report.warnings)} warnings",
+            "materialize [tfrecords](/assets/tfrecords)."),
         "dataset": dg.MetadataValue.path(str(folder)), "source_stamp": stamp,
         **dataset_artifact(crater.open_storage(), folder),
         "fingerprint": fingerprint or "none: the data set has problems",
-        "problems": len(report.problems), "warnings": len(report.warnings),
+        "problems": problems, "warnings": len(report.warnings),
         "statistics": dg.MetadataValue.json(statistics),
         **{name: statistics[name] for name in _COUNTS if name in statistics},
         **numbers(statistics.get("diameter_px") or {}, "diameter_px_"),
@@ -60,12 +68,14 @@ def annotated_images(context: dg.AssetExecutionContext,
 
         dataset = load_dataset(folder)
         metadata["source"] = dg.MetadataValue.json(dataset.info)
-        metadata["labels"] = picture(contact_sheet(dataset, 6), "images with their labels")
+        metadata["labels"] = picture(context.instance, contact_sheet(dataset, 6),
+                                     "images with their labels")
         if report.look_alikes:
             pairs = [(one, other) for one, other, _ in report.look_alikes[:4]]
             metadata["look_alike_images"] = picture(
-                side_by_side(dataset, pairs, 240, INLINE_BYTES), "images that look alike")
-        metadata["diameters"] = picture(diameter_histogram(dataset), "diameters")
+                context.instance, side_by_side(dataset, pairs, 240, INLINE_BYTES),
+                "images that look alike")
+        metadata["diameters"] = picture(context.instance, diameter_histogram(dataset), "diameters")
     version = fingerprint or f"unusable-{short_hash(report.problems)}"
     return dg.MaterializeResult(metadata=described("annotated_images", metadata),
                                 data_version=dg.DataVersion(version))

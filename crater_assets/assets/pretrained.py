@@ -48,7 +48,7 @@ def pretrained(context: dg.AssetExecutionContext, crater: dg.ResourceParam[Crate
                                             CODE_VERSION)
         metadata = train_artifact(context, PRETRAINED, None, storage, key, records,
                                   crater.experiment, overrides, parameters)
-    metadata |= {"scenes": config.scenes, "seed": config.seed, "chip_size": size}
+    metadata |= {"scenes": str(config.scenes), "seed": str(config.seed), "chip_size": str(size)}
     return dg.MaterializeResult(metadata=described(PRETRAINED, metadata),
                                 data_version=dg.DataVersion(key.partition("/")[2]))
 

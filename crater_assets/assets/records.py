@@ -7,7 +7,7 @@ import dagster as dg
 from pydantic import Field
 
 from crater_assets.artifacts import artifact_files
-from crater_assets.display import numbers, picture
+from crater_assets.display import summary
 from crater_assets.experiments import chip_size, resolved
 from crater_assets.faults import RETRY
 from crater_assets.history import (
@@ -19,6 +19,7 @@ from crater_assets.history import (
     upstream,
 )
 from crater_assets.metadata import described
+from crater_assets.pictures import picture
 from crater_assets.pool import POOL, make_pool_known
 from crater_assets.resources import Crater
 from crater_model.annotations.dataset import load_dataset
@@ -84,16 +85,19 @@ def tfrecords(context: dg.AssetExecutionContext, crater: dg.ResourceParam[Crater
         chips = _chips_key(version)
         cut = storage.exists(chips)
         report = _chips_report(storage.fetch(chips)) if cut else {}
+    counts = ", ".join(f"{name} {split['images']} ({split['instances']})"
+                       for name, split in manifest.splits.items())
     metadata = {
+        "summary": summary(
+            f"**Records of {size} px with their labels: {counts}**",
+            "materialize [checkpoint](/assets/checkpoint): *All* partitions for every set."),
         "artifact": key, "url": storage.url(key), "reused": reused,
         **artifact_files(storage, key),
         "dataset": crater.source, "chips": chips if cut else "none: whole scenes",
-        "dataset_fingerprint": dataset.fingerprint, "chip_size": size,
-        "bytes": sum(file["bytes"] for split in manifest.splits.values()
-                     for file in split["files"]),
+        "dataset_fingerprint": dataset.fingerprint, "chip_size": str(size),
         "scales": str(list(manifest.scales)),
         "splits_by": report.get("splitting") or manifest.splitting.get("words") or "whole scenes",
-        **numbers(report, "chips_"), "chips_report": dg.MetadataValue.json(report),
+        "chips_report": dg.MetadataValue.json(report),
         **{f"{split}_{what}": counts[what] for split, counts in manifest.splits.items()
            for what in ("images", "instances", "max_instances")},
         "files": dg.MetadataValue.json({name: split["files"]
@@ -134,7 +138,8 @@ def _picture(context, key: str, folder: Path, manifest) -> dg.MetadataValue:
     from crater_model.records.show import records_picture
 
     pictured = "train" if manifest.splits["train"]["images"] else "test"
-    return picture(records_picture(folder, pictured, 6), "records with their labels")
+    return picture(context.instance, records_picture(folder, pictured, 6),
+                   "records with their labels")
 
 
 def _chips_report(chips: Path) -> dict:

@@ -6,6 +6,7 @@ import dagster as dg
 from pydantic import Field
 
 from crater_assets.artifacts import artifact_files
+from crater_assets.display import summary
 from crater_assets.faults import RETRY
 from crater_assets.history import plain_failures, short_hash, upstream
 from crater_assets.metadata import described
@@ -64,23 +65,32 @@ def serving_image(context: dg.AssetExecutionContext, crater: dg.ResourceParam[Cr
         if image is None:
             write_context(saved_model, folder, **options)
         files = storage.publish(key)
+    command = f"docker build -t {tag} {folder}"
     metadata = {
-        "artifact": key, "url": storage.url(key), "files": len(files["files"]),
+        "artifact": key, "url": storage.url(key),
         **artifact_files(storage, key),
         "context": dg.MetadataValue.path(str(folder)), "version": model.metadata["version"],
         "best_model": model.artifact, "built": image is not None,
-        "build_command": f"docker build -t {tag} {folder}",
+        "build_command": dg.MetadataValue.path(command),
     }
     if image is not None:
         metadata |= {"image": image.reference, "image_id": image.image_id, "engine": image.engine,
                      "base": image.base, "labels": dg.MetadataValue.json(image.labels)}
         if image.pushed:
+            pull = f"docker pull {image.pushed}"
             metadata |= {"digest": image.digest, "pushed": image.pushed,
-                         "pull_command": f"docker pull {image.pushed}"}
+                         "pull_command": dg.MetadataValue.path(pull)}
+        metadata["summary"] = summary(
+            f"**{image.reference}** holds version {metadata['version']}" + (
+                f", pushed as {image.pushed}" if image.pushed else ", on this machine only"),
+            f"run it: `docker run --rm -p 127.0.0.1:8500:8500 {image.pushed or image.reference}`.")
     else:
         context.log.warning(why)
+        metadata["summary"] = summary(
+            "**No image was built**; *no_image* says why. The build context is complete.",
+            f"`{command}` where there is an engine and the base image.")
         metadata["no_image"] = (f"No image was built. {why.rstrip('.')}. The build context is "
-                                f"complete: run `{metadata['build_command']}` where there is an "
+                                f"complete: run `{command}` where there is an "
                                 "engine.")
     return dg.MaterializeResult(
         metadata=described("serving_image", metadata),

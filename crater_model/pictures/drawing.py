@@ -21,6 +21,8 @@ CLASS_COLORS: tuple[Color, ...] = (
 
 _SUBPIXEL_BITS = 4
 _GAP = 4
+_GREYS = 17
+_LEGEND_PX = 20
 
 
 def overlay(image: np.ndarray, rings: Sequence[np.ndarray], scores: Sequence[float] | None = None,
@@ -76,6 +78,19 @@ def sheet(pictures: Sequence[np.ndarray], columns: int) -> np.ndarray:
         y, x = number // columns * height, number % columns * width
         page[y:y + picture.shape[0], x:x + picture.shape[1]] = picture
     return page
+
+
+def legend(picture: np.ndarray, names: Sequence[tuple[str, Color]]) -> np.ndarray:
+    """The RGB picture with a line below it: what each colour of an outline stands for."""
+    line = np.full((_LEGEND_PX, picture.shape[1], 3), 255, np.uint8)
+    x = _GAP
+    for name, color in names:
+        cv2.line(line, (x, _LEGEND_PX // 2), (x + _LEGEND_PX, _LEGEND_PX // 2), color, 2)
+        x += _LEGEND_PX + _GAP
+        cv2.putText(line, name, (x, _LEGEND_PX - 6), cv2.FONT_HERSHEY_SIMPLEX, 0.42, (0, 0, 0), 1,
+                    cv2.LINE_AA)
+        x += cv2.getTextSize(name, cv2.FONT_HERSHEY_SIMPLEX, 0.42, 1)[0][0] + 4 * _GAP
+    return np.concatenate([picture, line])
 
 
 def encode_picture(picture: np.ndarray, max_bytes: int | None = INLINE_BYTES) -> bytes:
@@ -137,10 +152,12 @@ def size_histogram(values: list[list[float]], label: str, names: list[str],
 
 def _quantize(picture: Image.Image, colors: int) -> Image.Image:
     """Few colours, chosen by the picture, and the outlines' own, which are thin and would
-    otherwise be lost among the greys."""
+    otherwise be lost among the greys; with greys from black to white, so that a shadow or a bright
+    slope that was not chosen is nearest to one of them and never to an outline's colour."""
     chosen = (picture.quantize(colors).getpalette() or [])[:3 * colors]
+    greys = [round(grey) for grey in np.linspace(0, 255, _GREYS) for _ in range(3)]
     palette = Image.new("P", (1, 1))
-    palette.putpalette(chosen + [value for color in CLASS_COLORS for value in color])
+    palette.putpalette(chosen + greys + [value for color in CLASS_COLORS for value in color])
     return picture.quantize(palette=palette, dither=Image.Dither.NONE)
 
 

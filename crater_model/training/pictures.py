@@ -10,8 +10,8 @@ import numpy as np
 
 from crater_model.detections import Detections
 from crater_model.detections.truth import Truth
-from crater_model.pictures.comparison import comparison
-from crater_model.pictures.drawing import INLINE_BYTES, fit_png, sheet
+from crater_model.pictures.comparison import LEGEND, comparison
+from crater_model.pictures.drawing import INLINE_BYTES, fit_png, legend, sheet
 from crater_model.records.read import read_split
 
 Shown = tuple[int, Detections, Truth]
@@ -20,7 +20,7 @@ _SIDE = 320
 
 def rims_picture(records: str | Path, split: str, shown: Sequence[Shown],
                  threshold: float | None) -> bytes | None:
-    """A PNG of at most about 100 kB as text: labels blue, detections orange.
+    """A PNG of at most about 100 kB as text: labels blue, detections orange, with a legend.
 
     Args:
       records: the folder of records that was validated on, and the `split` of it.
@@ -42,7 +42,7 @@ def rims_picture(records: str | Path, split: str, shown: Sequence[Shown],
             break
     if not parts:
         return None
-    return fit_png(lambda side: sheet([
+    return fit_png(lambda side: legend(sheet([
         np.ascontiguousarray(comparison(image, found, truth, threshold,
                                         zoom=side / max(image.shape[:2])))
-        for image, found, truth in parts], 2), _SIDE, INLINE_BYTES)
+        for image, found, truth in parts], 2), LEGEND), _SIDE, INLINE_BYTES)

@@ -115,6 +115,22 @@ def test_other_histograms(tiny_dataset):
     assert (one != other).any()
 
 
+def test_shadows_and_slopes_stay_grey():
+    """A picture of few greys that has a few px of black and of white, and one outline."""
+    rng = np.random.default_rng(0)
+    grey = rng.integers(90, 150, (240, 320), np.uint8)
+    grey[40:52, 60:75], grey[100:112, 60:75] = 0, 255
+    picture = overlay(grey, [np.array([[200.0, 50], [260, 50], [260, 120], [200, 120]])])
+    data = encode_picture(picture, 48_000)
+    small = opened(data).astype(int)
+    assert len(data) < 48_000 < len(encode_picture(picture, None))
+    assert small.shape == picture.shape
+    drawn = np.ptp(picture.astype(int), axis=2) > 0
+    assert np.ptp(small[~drawn], axis=1).max() <= 2
+    assert small[42:50, 62:73].max() == 0 and small[102:110, 62:73].min() == 255
+    assert (small[..., 0] - small[..., 2] > 60).sum() > 300  # the outline, blended with the grey
+
+
 def test_noise_is_made_to_fit():
     noise = np.random.default_rng(0).integers(0, 256, (280, 360, 3), np.uint8)
     data = encode_picture(noise, 20_000)

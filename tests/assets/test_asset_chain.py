@@ -61,7 +61,8 @@ def test_each_partition_was_trained_and_checked(chain):
         assert made.check_passed is True
         assert made.metadata["steps"] == 2 and made.metadata["score"] >= 0
         assert made.metadata["loss"] > 0
-        assert made.metadata["curves"].startswith("![loss and metric over the steps](data:")
+        assert made.metadata["curves"].startswith(
+            "![loss and metric over the steps](/logs/pictures/")
         assert (storage.fetch(made.artifact) / "result.json").is_file()
         assert made.metadata["reused"] is False and made.metadata["stopped_early"] is False
     overrides = last_materialization(instance, "checkpoint", PARTITIONS[1]).metadata
@@ -113,6 +114,29 @@ def test_a_training_is_seen_while_it_goes_on(chain):
     assert shown[1]["steps_per_second"] > 0 and shown[1]["loss"] == made.metadata["loss"]
     for name in ("score", "mask_AP", "mask_AP50", "steps", "curves", "rims"):
         assert shown[2][name] == made.metadata[name]
+    page = last_materialization(instance, "training_progress", PARTITIONS[0])
+    assert page.timestamp < made.timestamp and page.run_id == made.run_id
+    for name in ("score", "loss", "mask_AP50", "curves", "rims", "log", "tensorboard"):
+        assert page.metadata[name] == made.metadata[name]
+
+
+def test_the_pages_begin_with_what_came_out(chain):
+    instance, _ = chain
+    trained = last_materialization(instance, "checkpoint", PARTITIONS[0])
+    said = trained.metadata["summary"]
+    assert said.startswith(f"**Validation mask_AP {trained.metadata['score']:.4f}** after 2 steps ")
+    assert f"(/runs/{trained.run_id}?logType=stderr" in said
+    best = last_materialization(instance, "best_model").metadata
+    test = best["test_metrics"]
+    assert best["summary"].startswith(
+        f"**{best['partition']}** is the best of 2 sets (validation mask_AP "
+        f"{best['validation_score']:.4f}); on 1 test scenes **mask_AP {test['mask_AP']:.4f}**")
+    for name in ("annotated_images", "tfrecords", "checkpoint", "best_model"):
+        made = last_materialization(instance, name, PARTITIONS[0] if name == "checkpoint" else None)
+        assert list(made.metadata)[0] == "summary" and "\n\nNext: " in made.metadata["summary"]
+        # In line are those below 1,000 characters, pictures and tables too.
+        assert not [key for key, value in made.metadata.items()
+                    if isinstance(value, str) and len(value) >= 1000]
 
 
 def test_best_model_is_exported_and_scored_on_unseen_scenes(chain):
@@ -124,7 +148,9 @@ def test_best_model_is_exported_and_scored_on_unseen_scenes(chain):
     assert made.metadata["partition"] == best
     assert made.metadata["validation_score"] == scores[best]
     assert [entry["partition"] for entry in made.metadata["ranking"]][0] == best
-    assert made.metadata["leaderboard"].splitlines()[2].startswith(f"| 1 | {best} | ")
+    first = made.metadata["leaderboard"].records[0].data
+    assert (first["rank"], first["hyperparameters"], first["mask_AP"]) == (
+        "1", best, f"{scores[best]:.4g}")
     records = last_materialization(instance, "tfrecords")
     manifest = json.loads((open_storage(crater.storage).fetch(records.artifact)
                            / "manifest.json").read_text())
@@ -248,7 +274,7 @@ def test_a_model_worse_than_the_one_in_service_is_refused(chain, run_assets, no_
         assert made.metadata["partition"] != served.metadata["partition"]
         assert made.metadata["in_service"] == served.artifact and made.check_passed
         assert made.metadata["in_service_score"] == pytest.approx(scores["mask_AP"], abs=1e-3)
-        assert made.metadata["comparison"].splitlines()[2].startswith("| mask_AP | ")
+        assert made.metadata["comparison"].records[0].data["score"] == "mask_AP"
     # A better one in service: refused in the same run, and in one of its own.
     (stored / "metrics.json").write_text(json.dumps({**scores, "mask_AP": 0.9}))
     result = run_assets(instance, crater, "best_model", "serving_image", without=SAME)
@@ -292,6 +318,9 @@ def test_a_training_that_breaks_says_why_in_one_line(instance, crater, run_asset
     start = instance.fetch_observations(dg.AssetKey("checkpoint"), limit=1).records[0]
     assert start.asset_observation.metadata["run"].value == result.run_id
     assert Path(start.asset_observation.metadata["log"].value).is_file()
+    page = last_materialization(instance, "training_progress", "baseline")
+    assert page.run_id == result.run_id and page.metadata["stage"] == "failed"
+    assert page.metadata["summary"].startswith("**failed: DataLossError: truncated record at ")
 
 
 def answer_of(result) -> dg.AssetCheckEvaluation:

@@ -21,7 +21,7 @@ def trained(instance, crater):
         storage.publish(key)
         instance.report_runless_asset_event(dg.AssetMaterialization(
             "checkpoint", partition=name, metadata={
-                "artifact": key, "artifact_file_count": 1,
+                "artifact": key, "artifact_files": "1 files, 13 bytes",
                 "result": {"loss": loss, "metric": {"name": "mask_AP", "value": 0.5}}}))
         return storage.path(key) / "result.json"
     return make
@@ -45,7 +45,8 @@ def test_without_a_partition_each_is_checked(instance, crater, trained):
     names = ("loss_finite_and_metric_present", "artifact_in_storage")
     assert {key: each.passed for key, each in found.items()} == {
         (name, SETS[0]): True for name in names}
-    assert found[names[1], SETS[0]].description == "checkpoints/r/baseline-1: 1 files are there"
+    assert found[names[1], SETS[0]].description == (
+        "checkpoints/r/baseline-1: 1 files, 13 bytes are there")
     trained(SETS[1], None)
     file.write_text("other")
     found = execute_all(instance, crater, "checkpoint")

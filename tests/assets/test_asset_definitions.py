@@ -20,7 +20,8 @@ ASSETS = ["annotated_images", "best_model", "checkpoint", "serving_image", "tfre
 def test_everything_loads():
     dg.Definitions.validate_loadable(defs)
     graph = defs.resolve_asset_graph()
-    assert sorted(key.to_user_string() for key in graph.get_all_asset_keys()) == ASSETS
+    assert sorted(key.to_user_string() for key in graph.get_all_asset_keys()) == [
+        *ASSETS, "training_progress"]
     assert {key.asset_key.to_user_string() for key in graph.asset_check_keys} == set(ASSETS)
     blocking = {key.asset_key.to_user_string(): key.name
                 for key in graph.asset_check_keys if graph.get(key).blocking}
@@ -40,7 +41,7 @@ def test_pretraining_is_there_where_a_set_starts_from_it(tmp_path):
         env={**os.environ, "PYTHONPATH": str(ROOT), "CRATER_HYPERPARAMETERS": "sets.yaml"})
     parents, job = out.stdout.splitlines()
     parents = json.loads(parents)
-    assert sorted(parents) == sorted([*ASSETS, "pretrained"])
+    assert sorted(parents) == sorted([*ASSETS, "pretrained", "training_progress"])
     assert parents["checkpoint"] == ["pretrained", "tfrecords"] and parents["pretrained"] == []
     assert "pretrained" in job
 
@@ -56,6 +57,15 @@ def test_chain_and_policies():
         node = graph.get(dg.AssetKey(name))
         assert node.description and node.kinds and node.group_name and node.owners
         assert node.code_version
+
+
+def test_progress_is_written_by_another_step_and_never_asked_for():
+    graph = defs.resolve_asset_graph()
+    node, checkpoint = (graph.get(dg.AssetKey(name)) for name in ("training_progress", "checkpoint"))
+    assert not node.is_executable and not node.child_keys
+    assert node.partitions_def == checkpoint.partitions_def
+    for job in defs.resolve_all_job_defs():
+        assert node.key not in job.asset_layer.selected_asset_keys, job.name
 
 
 def test_jobs():

@@ -165,6 +165,7 @@ def test_the_picture_fits_into_the_event_log(count):
                for i, name in enumerate(settings)]
     png = leaderboard_picture(entries, varied(settings), "mask_AP")
     assert png.startswith(b"\x89PNG") and len(png) <= INLINE_BYTES
+    assert int.from_bytes(png[16:20], "big") <= 450  # px: a page of the UI does not shrink it
     none = [Entry(name, None, "not trained", None) for name in settings]
     assert leaderboard_picture(none, varied(settings), "mask_AP", "min").startswith(b"\x89PNG")
 

@@ -7,7 +7,15 @@ from pathlib import Path
 import pytest
 
 from crater_assets.definitions import defs
-from crater_assets.metadata import ASSETS, CHECKS, OBSERVATIONS, PROBLEMS, described, differences
+from crater_assets.metadata import (
+    ASSETS,
+    CHECKS,
+    OBSERVATIONS,
+    PROBLEMS,
+    described,
+    differences,
+    ordered,
+)
 from crater_assets.reading import Metadata
 from crater_model.errors import DataError
 
@@ -39,6 +47,25 @@ def test_what_differs_from_the_table_is_told_and_stops_nothing(name, values, wor
     monkeypatch.setattr(logging.getLogger("crater_assets.metadata"), "handlers", [])
     assert described(name, values) == values
     assert caplog.messages == [line]
+
+
+def test_values_stand_in_the_order_of_the_table():
+    values = {"url": "u", "test_AP50": 0.5, "unheard_of": 1, "test_AP": 0.25, "version": 1,
+              "leaderboard": "l", "test_scenes": 2, "summary": "s"}
+    lines = differences("best_model", values)  # what is missing does not matter here
+    with_order = list(ordered("best_model", values))
+    assert lines and with_order == ["summary", "leaderboard", "test_scenes", "version", "test_AP50",
+                                    "test_AP", "url", "unheard_of"]
+
+
+def test_results_come_first_and_files_last():
+    for name, table in ASSETS.items():
+        names = list(table)
+        assert names[0] == "summary", name
+        if name != "training_progress":
+            assert names[-1] == "artifact_manifest", name
+    assert list(ASSETS["best_model"])[1:3] == ["leaderboard", "leaderboard_picture"]
+    assert list(ASSETS["checkpoint"])[1:4] == ["score", "curves", "rims"]
 
 
 def test_a_whole_number_is_a_float():

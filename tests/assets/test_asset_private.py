@@ -10,11 +10,13 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._core.storage.compute_log_manager import ComputeLogManager
 
 FOLDER = Path(__file__).resolve().parents[2] / "crater_assets"
 
 # (module, name): (who uses it, parameters or members that are relied on)
 PRIVATE = {
+    ("dagster._core.storage.compute_log_manager", "ComputeIOType"): ("pictures.py", {"STDERR"}),
     ("dagster._core.event_api", "PartitionKeyFilter"): ("history.py", {"key"}),
     ("dagster._core.storage.asset_check_execution_record", "AssetCheckExecutionRecordStatus"): (
         "history.py", {"SUCCEEDED", "FAILED"}),
@@ -35,7 +37,8 @@ PRIVATE = {
 # Methods of public classes that are overridden or called, and are in no documentation.
 METHODS = {
     dg.DagsterInstance: ["fetch_materializations", "get_daemon_heartbeats",
-                         "wipe_daemon_heartbeats", "report_run_canceled", "all_logs"],
+                         "wipe_daemon_heartbeats", "report_run_canceled", "all_logs", "compute_log_manager"],
+    ComputeLogManager: ["open_log_stream", "get_log_data"],
     dg.DefaultRunLauncher: ["supports_check_run_worker_health", "check_run_worker_health"],
 }
 

@@ -41,6 +41,7 @@ def test_both_models_are_shown():
     shown = comparison({"mask_AP": 0.5, "recall": 0.25, "scenes": ["a"]},
                        {"mask_AP": 0.375, "mask_AP50": 0.625}, "mask_AP")
     assert (shown["test_score"], shown["in_service_score"]) == (0.5, 0.375)
-    assert shown["in_service_mask_AP50"] == 0.625
-    assert shown["comparison"].value.splitlines()[2:] == [
-        "| mask_AP | 0.5 | 0.375 |", "| recall | 0.25 | - |"]
+    assert shown["in_service_metrics"].value == {"mask_AP": 0.375, "mask_AP50": 0.625}
+    assert [record.data for record in shown["comparison"].records] == [
+        {"score": "mask_AP", "new": "0.5", "in service": "0.375"},
+        {"score": "recall", "new": "0.25", "in service": "-"}]

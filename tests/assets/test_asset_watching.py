@@ -3,7 +3,7 @@
 import dagster as dg
 import pytest
 
-from crater_assets.watching import LOG, Watch
+from crater_assets.watching import LOG, PROGRESS, Watch, log_link
 
 ROWS = [
     {"kind": "train", "step": 2, "total_loss": 3.5, "learning_rate": 1e-3,
@@ -24,6 +24,9 @@ def watch(instance, tmp_path):
             one = Watch(context, "checkpoint", "small", tmp_path, "mask_AP", every_s)
             one.start()
             for row in rows:
+                if isinstance(row, str):
+                    one.failed(row) if row else one.finished()
+                    continue
                 one(row)
                 if row["kind"] == "validation":
                     (tmp_path / "rims.png").write_bytes(b"png")
@@ -34,6 +37,14 @@ def watch(instance, tmp_path):
         return observations(instance), seen, result
 
     return run
+
+
+def pages(instance):
+    """What the partition's page of `training_progress` showed, one after the other."""
+    found = instance.fetch_materializations(dg.AssetRecordsFilter(
+        asset_key=dg.AssetKey(PROGRESS), asset_partitions=["small"]), limit=100).records
+    return [{name: value.value for name, value in record.asset_materialization.metadata.items()}
+            for record in reversed(found)]
 
 
 def observations(instance):
@@ -72,3 +83,46 @@ def test_the_runs_log_has_a_readable_line(watch, instance):
     assert "small: step 2: loss 3.5, 4 steps/s, 1 min 05 s left" in lines
     assert "small: step 4: validation mask_AP 0.2500" in lines
     assert "small: step 8: validation mask_AP none" in lines
+
+
+def test_the_page_has_all_that_is_known_with_the_result_first(watch, instance):
+    _, _, result = watch(*ROWS)
+    first, second, third, last = pages(instance)
+    captured, = [entry.dagster_event.logs_captured_data for entry in instance.all_logs(
+        result.run_id, of_type=dg.DagsterEventType.LOGS_CAPTURED)]
+    assert "checkpoint" in captured.step_keys
+    log = f"[log](/runs/{result.run_id}?logType=stderr&logFileKey={captured.file_key})"
+    run = f"[Its run](/runs/{result.run_id}) says whether it still goes on."
+    assert first["summary"] == (
+        f"**the training has begun; its first step takes longest** ({log}). {run}")
+    assert second["summary"].startswith("**step 2: loss 3.5, 4 steps/s, 1 min 05 s left** (")
+    assert third["summary"].startswith("**step 4: validation mask_AP 0.2500** (")
+    assert list(third) == [
+        "summary", "stage", "score", "curves", "steps", "loss", "learning_rate",
+        "steps_per_second", "images_per_second", "seconds_left", "seconds", "mask_AP", "mask_AP50",
+        "tensorboard", "log", "run", "model_dir"]
+    # What a validation says nothing of stays as it was.
+    assert (third["score"], third["steps"], third["loss"]) == (0.25, 4.0, 3.5)
+    assert (last["score"], last["steps"], last["seconds"]) == (0.25, 8.0, 4.0)
+    assert last["rims"].startswith("![predicted and true rims](data:")
+
+
+def test_what_failed_keeps_what_it_had_come_to(watch, instance):
+    shown, _, result = watch(*ROWS[:3], "DataLossError: truncated record")
+    last = pages(instance)[-1]
+    assert last["stage"] == "failed" and last["run"] == result.run_id
+    assert last["summary"].startswith("**failed: DataLossError: truncated record** (")
+    assert "still goes on" not in last["summary"]
+    assert (last["score"], last["steps"]) == (0.25, 4.0)
+    assert [each["stage"] for each in shown] == ["started", "training", "validated"]
+
+
+def test_what_is_finished_says_so(watch, instance):
+    watch(*ROWS, "")
+    last = pages(instance)[-1]
+    assert last["stage"] == "finished" and last["score"] == 0.25
+    assert last["summary"].startswith("**finished after 8 steps** (")
+
+
+def test_a_step_of_no_known_log_leads_to_its_run(instance):
+    assert log_link(instance, "gone", "checkpoint") == "[log](/runs/gone)"

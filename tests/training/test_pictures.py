@@ -3,6 +3,7 @@
 import io
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from crater_model.detections import Detections
@@ -26,7 +27,16 @@ def test_rims_of_labels_and_detections(tmp_path, tiny_dataset):
                         [(int(record["source_id"]), found, truth)], 0.5)
     picture = np.asarray(Image.open(io.BytesIO(data)).convert("RGB")).astype(int)
     height, width = picture.shape[:2]
-    assert width == 320 and abs(height - 213) <= 1
+    assert width == 320 and abs(height - 20 - 213) <= 1
+    # The line below: a blue stroke, then an orange one, each before its word.
+    below, picture = picture[-20:], picture[:-20]
+    strokes = [np.flatnonzero((below[..., one] - below[..., other] > 60).any(axis=0))
+               for one, other in ((2, 0), (0, 2))]
+    assert [len(stroke) for stroke in strokes] == pytest.approx([20, 20], abs=4)
+    assert strokes[0].max() < strokes[1].min() - 40
+    for stroke in strokes:
+        word = below[:, stroke.max() + 3:stroke.max() + 33]
+        assert (word.sum(axis=2) < 250).any()
     zoom = width / 96
     blue = (picture[..., 2] - picture[..., 0]) > 60
     orange = (picture[..., 0] - picture[..., 2]) > 60
