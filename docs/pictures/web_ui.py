@@ -39,23 +39,21 @@ def main(demo: Path) -> None:
 def pictures(page: Page, best: str) -> Iterator[tuple[str, bytes]]:
     """(name, PNG) of what is seen: the graph, a training, the dialog, the leaderboard."""
     def seen(height: int = HEIGHT) -> bytes:
-        page.wait_for_load_state("networkidle")
+        page.wait_for_timeout(3000)  # for what is fetched after the page, such as colours
         page.mouse.move(SIDEBAR + 2, HEIGHT - 2)  # no button is lit
         return page.screenshot(animations="disabled", caret="hide", clip={
             "x": SIDEBAR, "y": 0, "width": WIDTH, "height": height})
 
-    browser.navigate(page, "Catalog")
-    page.get_by_text("craters", exact=True).first.click()
-    page.get_by_role("tab", name="Lineage", exact=True).click()
+    page.goto(f"{page.url.split('/overview')[0].rstrip('/')}/locations/{launch.LOCATION}"
+              "/asset-groups/craters/lineage")
     page.locator("foreignObject").filter(has_text="serving_image").first.wait_for()
     yield "assets", seen()
     browser.open_asset(page, "checkpoint", "Partitions")
     page.get_by_text(best, exact=True).first.click()
     browser.entry(page, "score").wait_for()
     yield "training", seen()
-    page.get_by_text("Materialize", exact=False).first.click()
-    browser.choose_partitions(page, [best])
-    page.keyboard.press("Escape")
+    page.get_by_role("button").filter(has_text="Materialize").first.click()
+    page.get_by_text("Partition selection").wait_for()  # of which that of the page is chosen
     yield "partitions", seen()
     page.reload()
     browser.open_asset(page, "best_model")
