@@ -1,5 +1,6 @@
 """A running `dagster dev` (web server, daemon, code location) driven over GraphQL."""
 
+import json
 import os
 import shutil
 import socket
@@ -14,7 +15,7 @@ import dagster as dg
 import pytest
 import yaml
 
-from crater_assets import demo, homes, launch
+from crater_assets import homes, launch
 from crater_assets.history import last_failure, last_materialization
 from crater_model.errors import CraterError
 from tests.assets.runs import session_of, until
@@ -188,13 +189,10 @@ def test_a_second_dagster_dev_leaves_the_runs_of_others_alone(url, folder):
 
 
 @pytest.mark.slow
-def test_a_training_goes_on_while_the_demo_runs_beside_it(backfill, url, folder, monkeypatch):
+def test_a_training_goes_on_while_the_demo_runs_beside_it(backfill, url, folder):
     """The whole demo in the same folder; what it would train is there, but not its history."""
     shutil.copy(ROOT / "workspace.yaml", folder)
     (folder / "demo.yaml").write_text("longer: {trainer.train_steps: 4}\n")
-    for name, value in {**ENVIRONMENT, "CRATER_HYPERPARAMETERS": "demo.yaml"}.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.chdir(folder)
 
     def steps() -> list[float]:
         seen = instance.fetch_observations(dg.AssetRecordsFilter(
@@ -206,10 +204,12 @@ def test_a_training_goes_on_while_the_demo_runs_beside_it(backfill, url, folder,
         "ops": {"checkpoint": {"config": {"train_steps": 100_000}}}})
     with homes.instance_of(folder) as instance:
         before = until(steps)[0]
-        summary = demo.run(folder)
+        subprocess.run([sys.executable, "-m", "crater_assets.demo"], cwd=folder, check=True, env={
+            **os.environ, **ENVIRONMENT, "CRATER_HYPERPARAMETERS": "demo.yaml"})
         assert until(lambda: [step for step in steps() if step > before])
         assert instance.get_run_by_id(training).status == dg.DagsterRunStatus.STARTED
         launch.graphql(url, launch._TERMINATE, {"ids": [training]})
+    summary = json.loads((folder / "demo" / "summary.json").read_text())
     assert summary["best"] == "longer" and summary["image"] is None
     assert (folder / "demo" / "overlay.png").is_file()
     with homes.instance_of(folder, folder / "demo" / "dagster") as instance:
