@@ -4,6 +4,7 @@
 # make lint       ruff and mypy
 # make ui         the Dagster web UI
 # make docs       the pages that are made from the code
+# make pictures   those of the web UI in the pages, from what make demo left
 # make lock       resolves the dependencies anew
 #
 # PYTHON=python3.12 names the Python, VENV=DIR the virtual environment.
@@ -18,7 +19,7 @@ PY := $(VENV)/bin/python
 UV := $(shell command -v uv 2>/dev/null)
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test test-fast lint ui docs lock install python clean
+.PHONY: demo test test-fast lint ui docs pictures lock install python clean
 
 demo: install
 	$(PY) -m crater_assets.demo
@@ -38,6 +39,9 @@ ui: install
 
 docs: install
 	$(PY) docs/generate.py
+
+pictures: install
+	$(PY) -m docs.pictures.web_ui
 
 install: $(INSTALLED)
 

@@ -143,6 +143,26 @@ def test_a_gpu_for_the_best_model_by_choice(jobs, tmp_path, monkeypatch):
     assert GPU not in container(found["serving_image"])["resources"]["limits"]
 
 
+def test_the_queue_is_of_one_version_and_leads_to_the_pool_that_the_script_makes():
+    """Kueue's schemas are on no package index; its manifests were held against those of 0.19.2."""
+    parts = {part["kind"]: part for part in yaml.safe_load_all((DEPLOY / "kueue.yaml").read_text())}
+    assert {part["apiVersion"] for part in parts.values()} == {"kueue.x-k8s.io/v1beta2"}
+    assert "/kueue/releases/download/v0.19" in (DEPLOY / "README.md").read_text()
+    check, = parts["ClusterQueue"]["spec"]["admissionChecksStrategy"]["admissionChecks"]
+    assert check["name"] == parts["AdmissionCheck"]["metadata"]["name"]
+    parameters = parts["AdmissionCheck"]["spec"]["parameters"]
+    assert parameters["name"] == parts["ProvisioningRequestConfig"]["metadata"]["name"]
+    flavor = parts["ResourceFlavor"]
+    group, = parts["ClusterQueue"]["spec"]["resourceGroups"]
+    assert [each["name"] for each in group["flavors"]] == [flavor["metadata"]["name"]]
+    assert parts["LocalQueue"]["spec"]["clusterQueue"] == parts["ClusterQueue"]["metadata"]["name"]
+    pool, = flavor["spec"]["nodeLabels"].values()
+    script = (DEPLOY / "gpu-node-pool.sh").read_text()
+    assert 'node-pools create "gpu-$MODE"' in script and pool == "gpu-flex-start"
+    assert "--enable-queued-provisioning" in script  # whose nodes GKE taints
+    assert [each["key"] for each in flavor["spec"]["tolerations"]] == ["cloud.google.com/gke-queued"]
+
+
 def test_trainings_wait_in_a_queue_of_kueue_by_choice(jobs, tmp_path, monkeypatch):
     """The label that the settings and the README name puts the Job, and nothing else, in it."""
     from crater_assets.executors import SETTINGS

@@ -1,5 +1,7 @@
 """How steps are run: which executor, and who gets a GPU."""
 
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -41,6 +43,14 @@ def test_local_is_the_default(monkeypatch):
     assert chosen_executor(ASSETS).name == "local"
     monkeypatch.setenv("CRATER_EXECUTOR", "local")
     assert chosen_executor(ASSETS).name == "local"
+
+
+def test_steps_of_this_machine_share_its_gpu_and_start_without_tensorflow():
+    program = ("import crater_assets.executors.preloaded, os, sys;"
+               "print(os.environ['TF_FORCE_GPU_ALLOW_GROWTH'], 'tensorflow' in sys.modules)")
+    said = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True,
+                          text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    assert said.stdout.split() == ["true", "False"]
 
 
 @pytest.mark.parametrize("name", ["local", "docker", "kubernetes"])

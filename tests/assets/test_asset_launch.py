@@ -1,5 +1,6 @@
 """A running `dagster dev` (web server, daemon, code location) driven over GraphQL."""
 
+import json
 import os
 import shutil
 import socket
@@ -17,7 +18,7 @@ import yaml
 from crater_assets import homes, launch
 from crater_assets.history import last_failure, last_materialization
 from crater_model.errors import CraterError
-from tests.assets.runs import session_of
+from tests.assets.runs import session_of, until
 from tests.tiny import TINY, UNCOMPILED
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -188,6 +189,36 @@ def test_a_second_dagster_dev_leaves_the_runs_of_others_alone(url, folder):
     launch.wait_for_run(url, run, timeout_s=300)
     assert launch.cancel_unfinished(url) == 0
     assert (home / ".dagster" / "history").is_dir()
+
+
+@pytest.mark.slow
+def test_a_training_goes_on_while_the_demo_runs_beside_it(backfill, url, folder):
+    """The whole demo in the same folder; what it would train is there, but not its history."""
+    shutil.copy(ROOT / "workspace.yaml", folder)
+    (folder / "demo.yaml").write_text("longer: {trainer.train_steps: 4}\n")
+
+    def steps() -> list[float]:
+        seen = instance.fetch_observations(dg.AssetRecordsFilter(
+            asset_key=dg.AssetKey("checkpoint"), asset_partitions=["longer"]), limit=10).records
+        return [record.asset_observation.metadata["steps"].value for record in seen
+                if record.run_id == training and "steps" in record.asset_observation.metadata]
+
+    training = launch.launch_job(url, "train", "longer", tags={}, run_config={
+        "ops": {"checkpoint": {"config": {"train_steps": 100_000}}}})
+    with homes.instance_of(folder) as instance:
+        before = until(steps)[0]
+        subprocess.run([sys.executable, "-m", "crater_assets.demo"], cwd=folder, check=True, env={
+            **os.environ, **ENVIRONMENT, "CRATER_HYPERPARAMETERS": "demo.yaml"})
+        assert until(lambda: [step for step in steps() if step > before])
+        assert instance.get_run_by_id(training).status == dg.DagsterRunStatus.STARTED
+        launch.graphql(url, launch._TERMINATE, {"ids": [training]})
+    summary = json.loads((folder / "demo" / "summary.json").read_text())
+    assert summary["best"] == "longer" and summary["image"] is None
+    assert (folder / "demo" / "overlay.png").is_file()
+    with homes.instance_of(folder, folder / "demo" / "dagster") as instance:
+        assert {run.job_name for run in instance.get_runs()} >= {"prepare_data", "release"}
+        assert training not in {run.run_id for run in instance.get_runs()}
+        assert last_materialization(instance, "checkpoint", "longer").metadata["reused"] is True
 
 
 @pytest.mark.slow
