@@ -25,7 +25,7 @@ demo: install
 	$(PY) -m crater_assets.demo
 
 test: install
-	$(PY) -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+	$(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-fast: install
 	$(PY) -m pytest -n 2 --dist loadfile -m "not slow"

@@ -99,6 +99,7 @@ def picture_behind(page: Page, name: str) -> list[int]:
     """[width, height] px of the picture of a metadata entry: in its line, or one click from there,
     in a dialog or a page of its own, which is closed again."""
     line, before = entry(page, name), page.url
+    line.locator("img, a").first.wait_for(state="attached")
     if not line.locator("img").count():
         line.locator("a").last.click()
     for _ in range(WAIT_MS // 100):

@@ -167,7 +167,7 @@ def test_execute_all_on_the_checks_tab(trained, opened):
     browser.view_launched(opened)
     assert browser.ending(opened) == "Success"
     browser.open_asset(opened, "checkpoint", "Checks")
-    opened.get_by_text(re.compile(r"\d+ files are there")).wait_for()
+    opened.get_by_text(re.compile(r"\d+ files.* are there")).wait_for()
     browser.open_tab(opened, "Partitions")
 
 

@@ -24,7 +24,7 @@ from crater_assets.executors.containers import StepContainers, _context
 from crater_assets.history import last_materialization
 from crater_assets.resources import Crater
 from crater_model.training.history import read_history
-from tests.assets.runs import process_of, repeats, until
+from tests.assets.runs import process_of, repeats, session_of, until
 from tests.serving import container_engine
 from tests.serving.conftest import docker_base  # noqa: F401 (a fixture)
 from tests.tiny import TINY, UNCOMPILED
@@ -122,9 +122,10 @@ def checkpoints(host) -> list[int]:
                   (host.folder / "storage").glob("checkpoints/*/long-*/ckpt-*.index"))
 
 
-def containers() -> list[str]:
-    """The steps that run now."""
-    return docker("ps", "-q", "--filter", "label=crater=step").split()
+def containers(step: str = "") -> list[str]:
+    """The steps that run now, or the one of this name."""
+    chosen = ["--filter", f"label=crater.step={step}"] if step else []
+    return docker("ps", "-q", "--filter", "label=crater=step", *chosen).split()
 
 
 @pytest.mark.slow
@@ -142,7 +143,7 @@ def test_a_training_is_cancelled_and_killed_and_goes_on_where_it_was(host, run_a
         assert containers() == []
         with training(host) as process:
             wait(process, host, lambda: checkpoints(host), 120)
-            killed, = containers()
+            killed, = containers("checkpoint")
             docker("kill", killed)
             model_dir, = (host.folder / "storage").glob("checkpoints/*/long-*")
             resumed, rows = checkpoints(host)[-1], read_history(model_dir)
@@ -176,7 +177,7 @@ def test_a_run_that_lost_its_process_goes_on_in_one_container(host, run_assets):
                                 timeout_s=180) as url:
             lost = launch.launch_job(url, "train", "long", tags={})
             until(lambda: checkpoints(host))
-            left, = containers()
+            left, = containers("checkpoint")
             docker("pause", left)  # it shall not be done before its run is missed
             os.kill(process_of(instance, lost), signal.SIGKILL)
             again = until(lambda: repeats(instance, lost))
@@ -189,6 +190,38 @@ def test_a_run_that_lost_its_process_goes_on_in_one_container(host, run_assets):
     rows = [row["step"] for row in read_history(made.metadata["model_dir"])
             if row["kind"] == "train"]
     assert rows == list(range(LOOP, STEPS + 1, LOOP))
+
+
+@pytest.mark.slow
+def test_a_training_goes_on_in_a_new_container_after_a_reboot(host, run_assets):
+    home = homes.own_home(host.folder / "own", ROOT / "dagster.yaml")
+    with homes.instance_of(host.folder, home) as instance:
+        assert run_assets(instance, host.crater, "annotated_images", "tfrecords").success
+        with launch.dagster_dev(host.folder, ROOT / "workspace.yaml", home=home,
+                                timeout_s=180) as url:
+            lost = launch.launch_job(url, "train", "long", tags={})
+            until(lambda: checkpoints(host))
+            stopped, = containers("checkpoint")
+            docker("pause", stopped)
+            for pid in session_of(home):
+                os.kill(pid, signal.SIGKILL)
+            docker("kill", stopped)  # the engine starts none again that a step runs in
+            until(lambda: not session_of(home), 20)
+        assert instance.get_run_by_id(lost).status == dg.DagsterRunStatus.STARTED
+        model_dir, = (host.folder / "storage").glob("checkpoints/*/long-*")
+        step, before = checkpoints(host)[-1], read_history(model_dir)
+        assert step < STEPS
+        with launch.dagster_dev(host.folder, ROOT / "workspace.yaml", home=home,
+                                timeout_s=180) as url:
+            again = until(lambda: repeats(instance, lost))
+            launch.wait_for_run(url, again.run_id, timeout_s=300)
+        assert instance.get_run_by_id(lost).status == dg.DagsterRunStatus.FAILURE
+        made = last_materialization(instance, "checkpoint", "long")
+        assert made.run_id == again.run_id and made.metadata["steps"] == STEPS
+    rows = [row for row in read_history(model_dir) if row["kind"] == "train"]
+    assert [row["step"] for row in rows] == list(range(LOOP, STEPS + 1, LOOP))
+    kept = [row for row in before if row["step"] <= step]
+    assert kept and rows[:len(kept)] == kept  # it did not begin anew
 
 
 def test_only_steps_that_want_one_get_a_gpu(monkeypatch):
