@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +50,14 @@ class Map:
     def table(self) -> pd.DataFrame:
         """`measure.measure` of its craters."""
         return measure(self.craters, self.georeference)
+
+    def select(self, keep: np.ndarray, ground: MappedArea) -> Map:
+        """The map of the craters where the mask is true, and of this ground of its own; what was
+        measured of them stays so."""
+        made = replace(self, craters=self.craters.select(keep), own_ground=ground)
+        made.__dict__["table"] = self.table[keep].reset_index(drop=True)
+        made.__dict__["shapes"] = self.shapes[keep]
+        return made
 
     @functools.cached_property
     def mapped(self) -> MappedArea | None:

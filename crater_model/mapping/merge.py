@@ -29,7 +29,8 @@ def same_crater_keep(shapes: Sequence[shapely.Polygon] | np.ndarray, scores: np.
 
 
 def settle(shapes: Sequence[shapely.Polygon] | np.ndarray, scores: np.ndarray, classes: np.ndarray,
-           cut: np.ndarray, top: float) -> tuple[np.ndarray, np.ndarray]:
+           cut: np.ndarray, top: float, images: np.ndarray | None = None
+           ) -> tuple[np.ndarray, np.ndarray]:
     """Decides, as far as it can be known, which outlines stay as `same_crater_keep` would.
 
     More outlines may follow, none of which reaches above the line y = `top`. What lies
@@ -43,6 +44,8 @@ def settle(shapes: Sequence[shapely.Polygon] | np.ndarray, scores: np.ndarray, c
       shapes, scores, classes, cut: the outlines (px), each with its score, class and
         whether a tile's inner edge cuts it.
       top: px.
+      images: the image of each outline, where several show the same ground (outlines in deg):
+        those of one image are told apart already.
 
     Returns:
       keep, wait: bool [n] each; those that stay, and those that are undecided. The others
@@ -62,20 +65,22 @@ def settle(shapes: Sequence[shapely.Polygon] | np.ndarray, scores: np.ndarray, c
         near = tree.query(shapes[index])
         near = near[~dropped[near] & (rank[near] > rank[index])
                     & (classes[near] == classes[index])]
+        if images is not None:
+            near = near[images[near] != images[index]]
         near = near[_may_be_same(areas[index], bounds[index], areas[near], bounds[near])]
         if near.size:
             overlap = shapely.area(shapely.intersection(shapes[index], shapes[near]))
-            alike = near[same(areas[index], cut[index], areas[near], cut[near], overlap)]
+            alike = near[_same(areas[index], cut[index], areas[near], cut[near], overlap)]
             # Whether an undecided one drops them is undecided too.
             (wait if wait[index] else dropped)[alike] = True
     return ~dropped & ~wait, ~dropped & wait
 
 
-def same(area: float, cut: bool, areas: np.ndarray, cuts: np.ndarray,
-         overlap: np.ndarray) -> np.ndarray:
+def _same(area: float, cut: bool, areas: np.ndarray, cuts: np.ndarray,
+          overlap: np.ndarray) -> np.ndarray:
     """Which of the others are the same crater as the one, of areas and overlaps of one unit."""
     smaller, larger = np.minimum(area, areas), np.maximum(area, areas)
-    iou = overlap / np.maximum(area + areas - overlap, 1e-9)
+    iou = overlap / np.maximum(area + areas - overlap, np.finfo(float).tiny)
     alike = (iou >= SAME_IOU) & (larger <= SAME_DIAMETER_RATIO**2 * smaller)
     smaller_is_cut = np.where(areas <= area, cuts, cut)
     return alike | (smaller_is_cut & (overlap >= CUT_COVERED * smaller))
@@ -83,7 +88,7 @@ def same(area: float, cut: bool, areas: np.ndarray, cuts: np.ndarray,
 
 def _may_be_same(area: float, bounds: np.ndarray, areas: np.ndarray,
                  others: np.ndarray) -> np.ndarray:
-    """Whether the bounding boxes overlap enough for `same` to be possible at all."""
+    """Whether the bounding boxes overlap enough for `_same` to be possible at all."""
     width = np.minimum(bounds[2], others[:, 2]) - np.maximum(bounds[0], others[:, 0])
     height = np.minimum(bounds[3], others[:, 3]) - np.maximum(bounds[1], others[:, 1])
     most = np.maximum(width, 0) * np.maximum(height, 0)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 import shapely
 
 from crater_model.mapping.ground import MappedArea
 from crater_model.mapping.maps import Map
-from crater_model.mapping.merge import same
+from crater_model.mapping.merge import settle
 
 
 def seen_once(maps: Sequence[Map]) -> list[Map]:
@@ -57,39 +56,24 @@ def _seen_better(maps: list[Map], numbers: list[int]) -> dict[int, np.ndarray]:
     Overlaps are shares of areas, which degrees give as well as km do: a crater is small on its
     body, so that they differ by a factor only, the same for all that lie on one another.
     """
+    bodies = {number: next(other for other in numbers
+                           if maps[other].ground.body.is_same(maps[number].ground.body))
+              for number in numbers}
     owner = np.concatenate([np.full(len(maps[n].craters), n) for n in numbers])
-    shapes = np.concatenate([maps[n].shapes for n in numbers])
-    edge = np.concatenate([maps[n].craters.edge for n in numbers])
-    scores = np.concatenate([maps[n].craters.scores for n in numbers])
-    classes = np.concatenate([maps[n].table["class"].to_numpy() for n in numbers])
-    areas, tree = shapely.area(shapes), shapely.STRtree(shapes)
-    order = np.lexsort((-scores, edge))
-    rank = np.empty(len(shapes), int)
-    rank[order] = np.arange(len(shapes))
-    dropped = np.zeros(len(shapes), bool)
-    for index in order:
-        if dropped[index]:
-            continue
-        near = tree.query(shapes[index])
-        near = near[(owner[near] != owner[index]) & (rank[near] > rank[index])
-                    & ~dropped[near] & (classes[near] == classes[index])]
-        if near.size:
-            overlap = shapely.area(shapely.intersection(shapes[index], shapes[near]))
-            dropped[near[same(areas[index], edge[index], areas[near], edge[near], overlap)]] = True
-    return {number: dropped[owner == number] for number in numbers}
+    classes = np.concatenate([[f"{bodies[n]} {name}" for name in maps[n].table["class"]]
+                              for n in numbers])
+    stay, _ = settle(np.concatenate([maps[n].shapes for n in numbers]),
+                     np.concatenate([maps[n].craters.scores for n in numbers]), classes,
+                     np.concatenate([maps[n].craters.edge for n in numbers]), np.inf, owner)
+    return {number: ~stay[owner == number] for number in numbers}
 
 
 def _without(entry: Map, dropped: np.ndarray, others: list[shapely.Geometry]) -> Map:
     """The map without these craters and without the ground of others."""
-    ground, kept = entry.ground, ~dropped
+    ground = entry.ground
     shape = shapely.difference(ground.shape, shapely.union_all(others)) if others else ground.shape
     parts = [part for part in shapely.get_parts(shapely.get_parts(shape))
              if part.geom_type == "Polygon" and part.area > 0]
     left = shapely.MultiPolygon([shapely.geometry.polygon.orient(part) for part in parts])
     km2 = ground.km2 * ground.share(left)
-    own = MappedArea(left, km2, ground.body, ground.axes_km)
-    made = replace(entry, craters=entry.craters.select(kept), own_ground=own)
-    # What was measured stays so.
-    made.__dict__["table"] = entry.table[kept].reset_index(drop=True)
-    made.__dict__["shapes"] = entry.shapes[kept]
-    return made
+    return entry.select(~dropped, MappedArea(left, km2, ground.body, ground.axes_km))

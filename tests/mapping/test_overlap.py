@@ -2,6 +2,7 @@
 
 import csv
 import os
+from collections import Counter
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,7 +17,6 @@ from crater_model.mapping.detect import detect_files
 from tests.mapping.seeing import sees_black, sees_pits
 
 MOON_M, PX_M = 1737400.0, 100.0
-EQC = f"+proj=eqc +R={MOON_M:.0f} +units=m"
 # x, y, diameter in px of the whole ground, 600 x 300 px; the last one is nested in the first.
 GROUND = [(200, 100, 90), (420, 150, 40), (300, 60, 24), (330, 220, 30), (80, 240, 20),
           (520, 60, 36)]
@@ -36,17 +36,19 @@ def search(monkeypatch):
 
 @pytest.fixture
 def strip(tmp_path):
-    """strip(left, right): an image of these columns of the ground, as a file."""
+    """strip(left, right, top, bottom, px_m, radius_m): an image of this part of the ground, as a
+    file, with px of this size on a sphere of this radius."""
     ground = np.full((300, 600), 130, np.uint8)
     for x, y, diameter in GROUND:
         cv2.circle(ground, (x, y), diameter // 2, 0, -1)
 
-    def write(left, right, top=0, bottom=300):
-        path = tmp_path / f"{left}-{right}-{top}-{bottom}.tif"
+    def write(left, right, top=0, bottom=300, px_m=PX_M, radius_m=MOON_M):
+        path = tmp_path / f"{left}-{right}-{top}-{bottom}-{radius_m:.0f}.tif"
         pixels = ground[top:bottom, left:right]
         with rasterio.open(path, "w", driver="GTiff", width=pixels.shape[1],
-                           height=pixels.shape[0], count=1, dtype="uint8", crs=EQC,
-                           transform=from_origin(PX_M * left, -PX_M * top, PX_M, PX_M)) as target:
+                           height=pixels.shape[0], count=1, dtype="uint8",
+                           crs=f"+proj=eqc +R={radius_m:.0f} +units=m",
+                           transform=from_origin(px_m * left, -px_m * top, px_m, px_m)) as target:
             target.write(pixels, 1)
         return path
     return write
@@ -91,6 +93,20 @@ def test_three_images_of_which_one_lies_within_another(search, strip, tmp_path):
     assert area_of(tmp_path / "a.scc") == pytest.approx(60.0 * 30.0, rel=1e-3)
     assert sum(line.count("\t1\t") for line in
                (tmp_path / "a.scc").read_text().splitlines() if line[:1].isdigit()) >= len(GROUND)
+
+
+def test_craters_of_centimetres(search, strip, tmp_path):
+    images = [strip(0, 430, px_m=0.01), strip(190, 600, px_m=0.01)]
+    assert search(sees_black, images, [tmp_path / "a.csv"])["detections"] == len(GROUND)
+
+
+def test_bodies_are_told_apart(search, strip, tmp_path):
+    """Their craters lie at the same longitudes and latitudes, in images that overlap."""
+    images = [strip(*columns, px_m=PX_M * scale, radius_m=MOON_M * scale)
+              for scale in (1, 1.95) for columns in ((0, 430), (190, 600))]
+    assert search(sees_black, images, [tmp_path / "a.csv"])["detections"] == 2 * len(GROUND)
+    counts = Counter(row["image"].rpartition("-")[2] for row in rows(tmp_path / "a.csv"))
+    assert list(counts.values()) == [len(GROUND)] * 2
 
 
 def test_results_of_each_image_stay_whole(search, strip, tmp_path):
