@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from crater_model.detector.detector import BEST, PARAMS
 from crater_model.files import write_bytes
+from crater_model.progress import say
 from crater_model.training.history import METRICS, RESULT, RIMS
 
 _STATE = "checkpoint"  # TensorFlow's file that names the newest one
@@ -23,8 +24,9 @@ def step_of(path: str | None) -> int:
 
 
 def tidy(model_dir: Path) -> None:
-    """Removes what is half-written: pieces of checkpoints and files not yet renamed, and newest
-    checkpoints that cannot be read. TensorFlow's note of the newest then names the one that is.
+    """Removes what is half-written: pieces of checkpoints and files not yet renamed. Newest
+    checkpoints that cannot be read are set aside as hidden files, with a word, and TensorFlow's
+    note of the newest names the one that can.
     """
     for folder in (model_dir, model_dir / BEST):
         whole = {path.stem for path in folder.glob("ckpt-*.index")}
@@ -43,8 +45,11 @@ def _name_the_newest(model_dir: Path) -> None:
     found = sorted((path.with_suffix("") for path in model_dir.glob("ckpt-*.index")),
                    key=lambda path: int(path.name.removeprefix("ckpt-")))
     while found and not _is_whole(found[-1]):
-        for path in model_dir.glob(f"{found.pop().name}.*"):
-            path.unlink()
+        name = found.pop().name
+        say(f"{model_dir}: {name} cannot be read and is set aside (.{name}.*); training goes on "
+            f"from {found[-1].name if found else 'the beginning'}")
+        for path in model_dir.glob(f"{name}.*"):
+            path.rename(path.with_name(f".{path.name}"))
     state = model_dir / _STATE
     if not found:
         state.unlink(missing_ok=True)
@@ -57,7 +62,7 @@ def _name_the_newest(model_dir: Path) -> None:
 def _noted(model_dir: Path) -> str | None:
     try:
         return tf.train.latest_checkpoint(str(model_dir))
-    except Exception:  # protobuf has several for a file that was cut off
+    except ValueError:  # it is empty, or no text
         return None
 
 

@@ -54,11 +54,14 @@ def test_the_newest_whole_checkpoint_is_the_one_that_is_named(folder, damage, ne
     assert found == str(folder / f"ckpt-{newest}") and step_of(found) == newest
 
 
-def test_without_a_whole_one_none_is_named(folder):
+def test_without_a_whole_one_none_is_named(folder, capsys):
     for path in folder.glob("ckpt-*.index"):
         cut(path)
+    before = files(folder)
     tidy(folder)
-    assert tf.train.latest_checkpoint(str(folder)) is None and files(folder) == set()
+    assert tf.train.latest_checkpoint(str(folder)) is None
+    assert files(folder) == {f".{name}" for name in before - {"checkpoint"}}  # set aside
+    assert "ckpt-2 cannot be read and is set aside" in capsys.readouterr().err
     assert step_of(None) == 0
 
 
