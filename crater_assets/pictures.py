@@ -31,11 +31,11 @@ def picture(instance: dg.DagsterInstance, png: bytes, title: str) -> dg.Markdown
     """
     try:
         address = _kept(instance, png)
-    except Exception as error:
+    except Exception as error:  # a bucket's, a disk's, a log manager's of somebody's own
         _log.warning("%s: cannot be kept with the logs: %s", title, " ".join(str(error).split()))
         address = ""
-    data = base64.b64encode(png).decode()
-    return dg.MetadataValue.md(f"![{title}]({address or f'data:image/png;base64,{data}'})")
+    address = address or f"data:image/png;base64,{base64.b64encode(png).decode()}"
+    return dg.MetadataValue.md(f"![{title}]({address})")
 
 
 def _kept(instance: dg.DagsterInstance, png: bytes) -> str:

@@ -7,10 +7,9 @@ from pathlib import Path
 import rasterio
 from PIL import Image
 
-from crater_model.imagery.pixels import is_png_or_jpeg
+from crater_model.imagery.pixels import is_png_or_jpeg, plausible_turn, turn_of
 
-# The tag; 1: as it is stored; from 5 on rows and columns change places.
-_TAG = 0x0112
+# From 5 on rows and columns change places.
 _SWAPPED = (5, 6, 7, 8)
 
 
@@ -19,7 +18,7 @@ def orientation(path: Path) -> int:
     said."""
     try:
         with Image.open(path) as image:
-            return _plausible(image.getexif().get(_TAG, 1))
+            return turn_of(image)
     except Exception:  # Pillow's readers raise nearly anything; the decoder then says what
         return 1
 
@@ -34,7 +33,7 @@ def gdal_orientation(source: rasterio.DatasetReader, name: str | Path) -> int:
     if source.driver == "GTiff" and Path(name).is_file():
         # Of a map the rows and columns are those of its transform.
         return 1 if source.crs else orientation(Path(name))
-    return _plausible(source.tags().get("EXIF_Orientation", 1))
+    return plausible_turn(source.tags().get("EXIF_Orientation", 1))
 
 
 def shown_size(width: int, height: int, turn: int) -> tuple[int, int]:
@@ -45,11 +44,3 @@ def shown_size(width: int, height: int, turn: int) -> tuple[int, int]:
 def turned_problem(name: str | Path, turn: int) -> str:
     return (f"{name}: is stored turned (EXIF or TIFF orientation {turn}), which is read of whole "
             "8-bit PNG and JPEG files alone; save it upright")
-
-
-def _plausible(value: object) -> int:
-    try:
-        turn = int(str(value))
-    except ValueError:
-        return 1
-    return turn if 1 <= turn <= 8 else 1

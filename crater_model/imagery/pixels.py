@@ -12,7 +12,7 @@ from PIL import Image, ImageOps
 
 from crater_model.errors import DataError
 
-# EXIF's tag.
+# EXIF's and TIFF's tag.
 _ORIENTATION = 0x0112
 
 
@@ -45,17 +45,30 @@ def decode(data: bytes, name: str | Path) -> tuple[np.ndarray, np.ndarray | None
         with Image.open(io.BytesIO(data)) as image:
             problem = image_problem(image, name)
             if problem is None:
-                turn = image.getexif().get(_ORIENTATION, 1)
+                turn = turn_of(image)
                 shown = ImageOps.exif_transpose(image)
                 grey = shown.mode in ("1", "L", "LA")
                 empty = None
                 if shown.has_transparency_data:
                     empty = np.asarray(shown.convert("RGBA"))[..., 3] == 0
-                return np.asarray(shown.convert("L" if grey else "RGB")), empty, (
-                    turn if turn in range(2, 9) else 1)
+                return np.asarray(shown.convert("L" if grey else "RGB")), empty, turn
     except Exception as error:  # Pillow's decoders raise nearly anything on broken files
         problem = unreadable(name, error)
     raise DataError(problem)
+
+
+def turn_of(image: Image.Image) -> int:
+    """1 (shown as it is stored) to 8, EXIF's or TIFF's orientation of an opened image; 1 where it
+    says none that there is."""
+    return plausible_turn(image.getexif().get(_ORIENTATION, 1))
+
+
+def plausible_turn(value: object) -> int:
+    try:
+        turn = int(str(value))
+    except ValueError:
+        return 1
+    return turn if 1 <= turn <= 8 else 1
 
 
 def image_problem(image: Image.Image, name: str | Path) -> str | None:

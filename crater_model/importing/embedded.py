@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import io
 import re
@@ -60,9 +59,7 @@ def _image(source: Source, file: Path) -> tuple[str, bytes] | None:
         decoded = base64.b64decode(data, validate=True)
         with Image.open(io.BytesIO(decoded), formats=list(_SUFFIXES)) as image:
             suffix = _SUFFIXES[str(image.format)]
-    except (binascii.Error, ValueError):
-        return None
-    except Exception:  # Pillow raises nearly anything on broken images
+    except Exception:  # no base64; and Pillow raises nearly anything on broken images
         return None
     stem = Path(re.split(r"[/\\]", said)[-1]).stem.strip(". ") or file.stem
     return stem + suffix, decoded

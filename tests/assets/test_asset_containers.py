@@ -168,6 +168,16 @@ def test_a_training_is_cancelled_and_killed_and_goes_on_where_it_was(host, run_a
     assert "--require-hashes -r requirements.lock -r requirements-gpu.lock" in asked
 
 
+def in_the_middle(host, url) -> tuple[str, str]:
+    """A run that trains, and its step's container, which is held so that it shall not be done
+    before its run is missed."""
+    run = launch.launch_job(url, "train", "long", tags={})
+    until(lambda: checkpoints(host))
+    container, = containers("checkpoint")
+    docker("pause", container)
+    return run, container
+
+
 @pytest.mark.slow
 def test_a_run_that_lost_its_process_goes_on_in_one_container(host, run_assets):
     home = homes.own_home(host.folder / "own", ROOT / "dagster.yaml")
@@ -175,10 +185,7 @@ def test_a_run_that_lost_its_process_goes_on_in_one_container(host, run_assets):
         assert run_assets(instance, host.crater, "annotated_images", "tfrecords").success
         with launch.dagster_dev(host.folder, ROOT / "workspace.yaml", home=home,
                                 timeout_s=180) as url:
-            lost = launch.launch_job(url, "train", "long", tags={})
-            until(lambda: checkpoints(host))
-            left, = containers("checkpoint")
-            docker("pause", left)  # it shall not be done before its run is missed
+            lost, left = in_the_middle(host, url)
             os.kill(process_of(instance, lost), signal.SIGKILL)
             again = until(lambda: repeats(instance, lost))
             launch.wait_for_run(url, again.run_id, timeout_s=300)
@@ -199,10 +206,7 @@ def test_a_training_goes_on_in_a_new_container_after_a_reboot(host, run_assets):
         assert run_assets(instance, host.crater, "annotated_images", "tfrecords").success
         with launch.dagster_dev(host.folder, ROOT / "workspace.yaml", home=home,
                                 timeout_s=180) as url:
-            lost = launch.launch_job(url, "train", "long", tags={})
-            until(lambda: checkpoints(host))
-            stopped, = containers("checkpoint")
-            docker("pause", stopped)
+            lost, stopped = in_the_middle(host, url)
             for pid in session_of(home):
                 os.kill(pid, signal.SIGKILL)
             docker("kill", stopped)  # the engine starts none again that a step runs in
